@@ -1,0 +1,38 @@
+"""`noria`: the command line. One module a command, each with `add_arguments(parser)` and `run(args) -> exit code`.
+
+Commands parse, call the library and print; with `--json` one object goes to standard output and nothing else does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from noria.errors import ExitCode, NoriaError
+
+COMMANDS = {
+    "run": "run a pipeline without Airflow",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `noria`; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="noria", description="Retrain, judge, promote and score models every day.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"noria.cli.{name}")
+        command = commands.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False)
+        module.add_arguments(command)
+        command.set_defaults(function=module.run)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.function(args))
+    except NoriaError as error:
+        print(f"noria {args.command}: {error}", file=sys.stderr)  # noqa: T201
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return int(ExitCode.FAILED)

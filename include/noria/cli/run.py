@@ -1,0 +1,178 @@
+"""Run a pipeline's stages without Airflow: ingest, validate, explore, train, promote, report.
+
+Exit code: 0 promoted or the champion kept, 2 bad input or usage, 3 candidate rejected, 4 data failed validation, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from noria.compute.process import JobProcess
+from noria.errors import BusyError, ExitCode, InputError, NoriaError
+from noria.records import STAGES, Candidate, Decision, Report, Run, Snapshot
+from noria.settings import Settings
+from noria.workspace import Workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `noria run`."""
+    parser.add_argument("name", metavar="NAME", help="the pipeline: a folder with a pipeline.yaml")
+    parser.add_argument(
+        "--source",
+        metavar="URI",
+        help="github://owner/repo/path@ref, https://…, file:///…, sample://students?rows=1000",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the spec, such as tuning.trials=8",
+    )
+    parser.add_argument(
+        "--home", type=Path, metavar="DIR", help="where all state is kept (default: NORIA_HOME or ./var)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every stage in order; the exit code."""
+    settings = Settings.from_env()
+    if args.home is not None:
+        settings = settings.with_home(args.home.resolve())
+    workspace = Workspace.open(settings)
+    source = _absolute(args.source)
+    run = workspace.create_run(args.name, overrides=_overrides(args.set), source=source)
+    lock = FileLock(_lock_path(settings, args.name))
+    try:
+        with lock.acquire(blocking=False):
+            return _run_stages(run, workspace, as_json=args.json)
+    except Timeout:
+        raise BusyError(
+            f"another run of {args.name!r} is in progress in {settings.home}",
+            remedy="Wait for it, or give this one a home of its own with --home.",
+        ) from None
+
+
+def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    console = Console(stderr=True)
+    console.print(f"[bold]{run.pipeline.name}[/bold] run {run.run_id}")
+    started = time.monotonic()
+    failure: NoriaError | None = None
+    for stage in STAGES:
+        if failure is not None and stage != "report":
+            continue
+        begun = time.monotonic()
+        try:
+            with console.status(f"{stage} …") as status:
+                _stage(stage, run, workspace, lambda line, s=stage, st=status: st.update(f"{s}: {line[-100:]}"))
+            mark, note = "[green]✓[/green]", _note(stage, run, workspace)
+        except NoriaError as error:
+            failure = failure or error
+            mark, note = "[red]✗[/red]", str(error)
+        console.print(f"{mark} {stage:<9}{time.monotonic() - begun:6.1f} s  {note}", highlight=False)
+    result = _result(run, workspace, time.monotonic() - started, failure)
+    if as_json:
+        print(json.dumps(result))  # noqa: T201
+    else:
+        _tell(console, result)
+    if failure is not None:
+        return int(failure.exit_code)
+    return int(ExitCode.REJECTED if result["verdict"] == "reject" else ExitCode.OK)
+
+
+def _stage(stage: str, run: Run, workspace: Workspace, on_line: Any) -> None:
+    settings = workspace.settings
+    credentials = {c: p for c in _connections(run) if (p := settings.connection_password(c))}
+    log_file = settings.home / "logs" / run.pipeline.name / run.run_id / f"{stage}.log"
+    JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line).run()
+
+
+def _connections(run: Run) -> list[str]:
+    connection = getattr(run.pipeline.source, "connection", None)
+    return [connection] if connection else []
+
+
+def _note(stage: str, run: Run, workspace: Workspace) -> str:
+    """One line about what a stage did."""
+    if stage == "ingest":
+        snapshot = workspace.require(run, stage, Snapshot)
+        again = " (known bytes)" if snapshot.reused else ""
+        return f"{snapshot.rows} rows, {snapshot.quarantined_rows} quarantined, snapshot {snapshot.snapshot_id[:12]}{again}"
+    if stage == "train":
+        candidate = workspace.require(run, stage, Candidate)
+        metric = candidate.primary_metric
+        return (
+            f"{candidate.estimator}: {metric} {candidate.metrics[metric]:.3f} on {candidate.holdout_rows} holdout rows"
+        )
+    if stage == "promote":
+        decision = workspace.require(run, stage, Decision)
+        return f"{decision.verdict}: {'; '.join(decision.reasons)}"
+    return ""
+
+
+def _result(run: Run, workspace: Workspace, seconds: float, failure: NoriaError | None) -> dict[str, Any]:
+    snapshot = workspace.find(run, "ingest", Snapshot)
+    candidate = workspace.find(run, "train", Candidate)
+    decision = workspace.find(run, "promote", Decision)
+    report = workspace.find(run, "report", Report)
+    stages = {s: e.usage.wall_seconds for s in STAGES if (e := workspace.stage_run(run, s))}
+    return {
+        "pipeline": run.pipeline.name,
+        "run_id": run.run_id,
+        "snapshot": snapshot.snapshot_id if snapshot else None,
+        "verdict": decision.verdict if decision else None,
+        "reasons": list(decision.reasons) if decision else [str(failure)],
+        "metrics": candidate.metrics if candidate else None,
+        "baselines": candidate.baselines if candidate else None,
+        "champion_version": decision.champion_version if decision else None,
+        "report": workspace.lake.url(report.html) if report else None,
+        "seconds": round(seconds, 2),
+        "stages": stages,
+        "error": str(failure) if failure else None,
+    }
+
+
+def _tell(console: Console, result: dict[str, Any]) -> None:
+    if result["verdict"]:
+        console.print(f"[bold]{result['verdict']}[/bold]: {'; '.join(result['reasons'])}", highlight=False)
+    if result["report"]:
+        console.print(f"report: {result['report']}", highlight=False, soft_wrap=True)
+
+
+def _overrides(pairs: list[str]) -> dict[str, str]:
+    overrides = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not (separator and key):
+            raise InputError(f"--set {pair}", expected="KEY=VALUE, such as tuning.trials=8")
+        overrides[key] = value
+    return overrides
+
+
+def _absolute(source: str | None) -> str | None:
+    """A plain path means a file from the directory of the caller."""
+    if source is not None and "://" not in source:
+        return Path(source).expanduser().resolve().as_uri()
+    return source
+
+
+def _lock_path(settings: Settings, name: str) -> Path:
+    folder = settings.home / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.lock"
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(int(ExitCode.FAILED))

@@ -1,0 +1,129 @@
+"""A job as a child process: `python -m noria.jobs.<stage>` in a process group of its own that dies with its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from noria import errors
+from noria.errors import JobError, NoriaError
+from noria.records import Run
+from noria.settings import Settings
+
+
+class JobProcess:
+    """One stage of one run in a child process.
+
+    Args:
+        stage: Name of the stage.
+        run: The run, which must have been created.
+        settings: Handed on through the environment, without credentials.
+        credentials: Airflow connection id -> token; handed on through a pipe, seen by nobody else.
+        log_file: Where the job's log is appended.
+        on_line: Called with each line of the log.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        run: Run,
+        settings: Settings,
+        *,
+        credentials: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
+        on_line: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._stage, self._run, self._settings = stage, run, settings
+        self._credentials = dict(credentials or {})
+        self._log_file, self._on_line = log_file, on_line
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self) -> str:
+        """Run to the end.
+
+        Returns:
+            The record's lake path.
+
+        Raises:
+            NoriaError: What the job said went wrong.
+            JobError: The job ended without an answer.
+        """
+        arguments = ["--pipeline", self._run.pipeline.name, "--run-id", self._run.run_id, "--lease"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"noria.jobs.{self._stage}", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=self._settings.child_environment(),
+            start_new_session=True,
+        )
+        assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: S101  they are pipes
+        reader = threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True)
+        reader.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(self._credentials) + "\n")
+                self._process.stdin.flush()
+            answer = self._process.stdout.read()
+            code = self._process.wait()
+        finally:
+            self.kill()
+        reader.join(timeout=5)
+        return self._result(answer, code)
+
+    def kill(self) -> None:
+        """End the job and all its children; safe to call at any time."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM if self._process.poll() is None else signal.SIGKILL)
+        if self._process.poll() is None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+    def _read_log(self, stream: IO[str]) -> None:
+        with contextlib.ExitStack() as stack:
+            sink = None
+            if self._log_file is not None:
+                self._log_file.parent.mkdir(parents=True, exist_ok=True)
+                sink = stack.enter_context(self._log_file.open("a", encoding="utf-8"))
+            for line in stream:
+                if sink is not None:
+                    sink.write(line)
+                    sink.flush()
+                self._on_line(line.rstrip("\n"))
+
+    def _result(self, answer: str, code: int) -> str:
+        try:
+            said = json.loads(answer.strip().splitlines()[-1])
+        except (IndexError, ValueError):
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            raise JobError(
+                f"the {self._stage} job {how} without an answer",
+                remedy="See the end of its log; signal 9 often means that memory ran out.",
+            ) from None
+        if "record" in said:
+            return str(said["record"])
+        raise _rebuild(said)
+
+
+def _rebuild(said: Mapping[str, str]) -> NoriaError:
+    kind = getattr(errors, said["error"], None)
+    kind = kind if isinstance(kind, type) and issubclass(kind, NoriaError) else NoriaError
+    error = kind(said["message"])
+    error.args = (said["message"],)
+    return error

@@ -1,0 +1,76 @@
+"""Errors that say what was got, what was expected and what to do; each is retryable or final."""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """Exit codes of `noria run` and of every job."""
+
+    OK = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    REJECTED = 3
+    INVALID_DATA = 4
+
+
+class NoriaError(Exception):
+    """Base of every error Noria raises on purpose.
+
+    Args:
+        got: What was found, with its place (file, row, column, key).
+        expected: What should have been there.
+        remedy: What the reader can do now.
+    """
+
+    exit_code = ExitCode.FAILED
+    retryable = False
+
+    def __init__(self, got: str, *, expected: str = "", remedy: str = "") -> None:
+        self.got, self.expected, self.remedy = got, expected, remedy
+        parts = [got.rstrip(".")]
+        if expected:
+            parts.append(f"expected {expected.rstrip('.')}")
+        message = "; ".join(parts)
+        super().__init__(f"{message}. {remedy}".rstrip() if remedy else f"{message}.")
+
+
+class InputError(NoriaError):
+    """The pipeline file, an argument or the data cannot be used as it is; trying again will not help."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class SpecError(InputError):
+    """A pipeline.yaml is wrong; the message names file, key and line."""
+
+
+class SourceError(InputError):
+    """A source has no such data, or what it delivered is not the table that was asked for."""
+
+
+class SourceUnavailableError(NoriaError):
+    """A source did not answer well this time (5xx, time-out, broken connection); trying again may help."""
+
+    retryable = True
+
+
+class DataInvalidError(NoriaError):
+    """The data failed a critical expectation, or too many rows were quarantined."""
+
+    exit_code = ExitCode.INVALID_DATA
+
+
+class StorageError(NoriaError):
+    """The lake or the registry could not be read or written (full disk, no permission)."""
+
+
+class BusyError(NoriaError):
+    """Another process is doing the same thing right now."""
+
+
+class JobError(NoriaError):
+    """A child process or a remote job ended without a result (killed, crashed, out of memory)."""
+
+    retryable = True

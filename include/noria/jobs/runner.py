@@ -1,0 +1,117 @@
+"""What every job does around its stage: arguments, metering, records, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from noria.compute.meter import Meter
+from noria.errors import ExitCode, NoriaError, StorageError
+from noria.records import Failure, Record, Run, StageRun
+from noria.settings import Settings
+from noria.workspace import Workspace, run_path, to_json
+
+R = TypeVar("R", bound=Record)
+log = logging.getLogger("noria")
+
+
+def main(stage: str, function: Callable[[Run, Workspace], Record]) -> None:
+    """Parse the arguments, run the stage, print its reference or its error as JSON, and exit with its code."""
+    parser = argparse.ArgumentParser(prog=f"python -m noria.jobs.{stage}", description=f"Run the {stage} stage.")
+    parser.add_argument("--pipeline", required=True)
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument(
+        "--lease",
+        action="store_true",
+        help="read credentials as one line of JSON from standard input, and end when it closes (the parent died)",
+    )
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    credentials = _take_lease() if args.lease else {}
+    workspace = Workspace.open(Settings.from_env(), credentials)
+    try:
+        run = workspace.load_run(args.pipeline, args.run_id)
+        reference = run_stage(stage, function, run, workspace)
+    except NoriaError as error:
+        log.error("%s", error)
+        _answer(
+            {"error": type(error).__name__, "message": str(error), "retryable": error.retryable},
+            error.exit_code,
+        )
+    except Exception as error:
+        log.exception("%s failed", stage)
+        message = f"{type(error).__name__}: {error}"
+        _answer({"error": type(error).__name__, "message": message, "retryable": False}, ExitCode.FAILED)
+    _answer({"record": reference}, ExitCode.OK)
+
+
+def run_stage(stage: str, function: Callable[[Run, Workspace], Record], run: Run, workspace: Workspace) -> str:
+    """Run a stage unless its record exists, meter it and publish the record; the record's lake path."""
+    path = run_path(run.pipeline.name, run.run_id, stage)
+    failed = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
+    if workspace.lake.exists(path):
+        log.info("%s was done before; its record stands", stage)
+        return path
+    started = workspace.clock()
+    try:
+        with Meter() as meter:
+            record = function(run, workspace)
+    except NoriaError as error:
+        _keep_failure(workspace, failed, stage, error, error.exit_code, retryable=error.retryable)
+        raise
+    except Exception as error:
+        _keep_failure(workspace, failed, stage, error, ExitCode.FAILED, retryable=False)
+        raise
+    envelope = StageRun(
+        pipeline=run.pipeline.name,
+        run_id=run.run_id,
+        stage=stage,
+        started_at=started,
+        finished_at=workspace.clock(),
+        usage=meter.usage,
+        record=record.model_dump(mode="json"),
+    )
+    workspace.lake.create(path, to_json(envelope))
+    workspace.lake.remove(failed)
+    return path
+
+
+def _keep_failure(
+    workspace: Workspace, path: str, stage: str, error: Exception, exit_code: int, *, retryable: bool
+) -> None:
+    failure = Failure(
+        stage=stage,
+        error=type(error).__name__,
+        message=str(error),
+        retryable=retryable,
+        exit_code=exit_code,
+        failed_at=workspace.clock(),
+    )
+    try:
+        workspace.lake.replace(path, to_json(failure))
+    except StorageError as storage_error:  # the first error is the one to report
+        log.warning("the failure could not be kept: %s", storage_error)
+
+
+def _answer(answer: dict[str, object], code: int) -> None:
+    print(json.dumps(answer), flush=True)  # noqa: T201  the job's answer to its parent
+    sys.exit(int(code))
+
+
+def _take_lease() -> dict[str, str]:
+    """Credentials from standard input; from then on this process group dies with its parent."""
+    credentials: dict[str, str] = json.loads(sys.stdin.readline() or "{}")
+
+    def watch() -> None:
+        sys.stdin.read()
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="lease").start()
+    return credentials

@@ -1,0 +1,72 @@
+"""The lake's interface, which every back end fulfils, and the table of back ends."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from noria.errors import InputError
+
+
+class Lake(ABC):
+    """Files by relative path under one root.
+
+    Every method raises StorageError where the storage refuses (full, no permission), with the path and the remedy.
+    """
+
+    @property
+    @abstractmethod
+    def root(self) -> str:
+        """The root as a path or URL that Spark and people understand."""
+
+    @abstractmethod
+    def exists(self, path: str) -> bool:
+        """Whether a file stands at `path`."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """The whole file; for documents, not for data. Raises FileNotFoundError."""
+
+    @abstractmethod
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a document whole, only if nothing stands there; False if something did (it is left as it is)."""
+
+    @abstractmethod
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a document whole, over what stood there."""
+
+    @abstractmethod
+    def put(self, local: Path, path: str) -> None:
+        """Copy a local file, or move it where that is cheaper, to `path`, whole; bounded memory."""
+
+    @abstractmethod
+    def local(self, path: str) -> AbstractContextManager[Path]:
+        """A local file with the content of `path`, for reading while the context lasts."""
+
+    @abstractmethod
+    def list(self, folder: str) -> Iterator[str]:
+        """Paths of all files below `folder`, sorted."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Remove a file or a folder with all in it; nothing happens where nothing stands."""
+
+    def url(self, path: str) -> str:
+        """`path` under the root, for people and for Spark."""
+        return f"{self.root.rstrip('/')}/{path}"
+
+
+def open_lake(url: str) -> Lake:
+    """The lake at a local path or URL.
+
+    Raises:
+        InputError: No back end for that scheme.
+    """
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    if scheme == "file":
+        from noria.lake.disk import DiskLake
+
+        return DiskLake(Path(url.removeprefix("file://")))
+    raise InputError(f"lake {url!r}", expected="a local path or file:// URL")

@@ -1,0 +1,101 @@
+"""The only reader of environment variables.
+
+Nothing here is read at import; callers say `Settings.from_env()` once, at the edge (CLI, job, Airflow task).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from noria.errors import InputError
+
+Profile = Literal["local", "azure"]
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things live and which back ends are used.
+
+    Attributes:
+        home: All state is under it (NORIA_HOME, default ./var).
+        profile: Back ends to use (NORIA_PROFILE).
+        pipelines: Folders whose sub-folders are pipelines (NORIA_PIPELINES beside include/pipelines).
+        lake_url: Root of the lake (NORIA_LAKE_URL, default home/lake).
+        registry_url: MLflow tracking and registry URI (NORIA_MLFLOW_URL, default SQLite under home).
+        dask_address: Existing Dask scheduler (NORIA_DASK_ADDRESS); none starts a cluster of worker processes.
+        spark_master: Master of the explore job (NORIA_SPARK_MASTER).
+        github_raw_url, github_api_url: Bases of GitHub's raw and API endpoints (GitHub Enterprise, tests).
+        ui_url: Base URL of the Airflow UI for links in mails and reports (NORIA_UI_URL), or none.
+    """
+
+    home: Path
+    profile: Profile = "local"
+    pipelines: tuple[Path, ...] = ()
+    lake_url: str = ""
+    registry_url: str = ""
+    dask_address: str | None = None
+    spark_master: str = "local[2]"
+    github_raw_url: str = "https://raw.githubusercontent.com"
+    github_api_url: str = "https://api.github.com"
+    ui_url: str | None = None
+    _environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, home: Path | None = None) -> Settings:
+        """Read the environment.
+
+        Raises:
+            InputError: NORIA_PROFILE is neither local nor azure.
+        """
+        env = os.environ if environ is None else environ
+        home = (home or Path(env.get("NORIA_HOME") or "var")).expanduser().resolve()
+        profile = env.get("NORIA_PROFILE") or "local"
+        if profile not in ("local", "azure"):
+            raise InputError(f"NORIA_PROFILE={profile!r}", expected="local or azure")
+        own = [Path(p).expanduser().resolve() for p in env.get("NORIA_PIPELINES", "").split(":") if p]
+        return cls(
+            home=home,
+            profile=cast(Profile, profile),
+            pipelines=(CHECKOUT / "include" / "pipelines", *own),
+            lake_url=env.get("NORIA_LAKE_URL") or str(home / "lake"),
+            registry_url=env.get("NORIA_MLFLOW_URL") or f"sqlite:///{home}/registry/mlflow.db",
+            dask_address=env.get("NORIA_DASK_ADDRESS") or None,
+            spark_master=env.get("NORIA_SPARK_MASTER") or "local[2]",
+            github_raw_url=(env.get("NORIA_GITHUB_RAW_URL") or cls.github_raw_url).rstrip("/"),
+            github_api_url=(env.get("NORIA_GITHUB_API_URL") or cls.github_api_url).rstrip("/"),
+            ui_url=(env.get("NORIA_UI_URL") or "").rstrip("/") or None,
+            _environ=dict(env),
+        )
+
+    def with_home(self, home: Path) -> Settings:
+        """The same settings with all local state under another folder."""
+        return Settings.from_env({**self._environ, "NORIA_HOME": str(home)}, home=home)
+
+    def child_environment(self) -> dict[str, str]:
+        """Environment for a child process that shall see the same settings; credentials are left out."""
+        env = {k: v for k, v in self._environ.items() if not k.startswith("AIRFLOW_CONN_")}
+        env["NORIA_HOME"] = str(self.home)
+        env["PYTHONUNBUFFERED"] = "1"
+        return env
+
+    def connection_password(self, conn_id: str) -> str | None:
+        """Password (or token) of an Airflow connection given as an environment variable, in JSON or URI form."""
+        raw = self._environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")
+        if not raw:
+            return None
+        if raw.lstrip().startswith("{"):
+            password = json.loads(raw).get("password")
+            return str(password) if password else None
+        password = urllib.parse.urlsplit(raw).password
+        return urllib.parse.unquote(password) if password else None
+
+    def replace(self, **changes: object) -> Settings:
+        """A copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+"""What a stage may touch: the lake, the registry, where jobs run, the clock and credentials; built once from the settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from noria.errors import StorageError
+from noria.lake import Lake, open_lake
+from noria.pipeline import load_pipeline
+from noria.records import Failure, Record, Run, StageRun
+from noria.settings import CHECKOUT, Settings
+
+if TYPE_CHECKING:
+    from noria.registry import Registry
+
+R = TypeVar("R", bound=Record)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The world as a stage sees it.
+
+    Attributes:
+        settings: Where things live.
+        lake: Where bytes live.
+        credentials: Airflow connection id -> token or password; never logged, never stored.
+        clock: The present time, in UTC.
+    """
+
+    settings: Settings
+    lake: Lake
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    clock: Callable[[], datetime] = _now
+
+    @classmethod
+    def open(cls, settings: Settings, credentials: Mapping[str, str] | None = None) -> Workspace:
+        """The workspace of these settings."""
+        return cls(settings, open_lake(settings.lake_url), credentials or {})
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Which model is the champion, and why; opened at first use because MLflow is slow to import."""
+        from noria.registry import open_registry
+
+        return open_registry(self.settings.registry_url, self.settings.home)
+
+    def credential(self, conn_id: str | None) -> str | None:
+        """Token of an Airflow connection: handed in by the task, else from its environment variable."""
+        if conn_id is None:
+            return None
+        return self.credentials.get(conn_id) or self.settings.connection_password(conn_id)
+
+    # Runs and their records
+
+    def create_run(
+        self,
+        name: str,
+        run_id: str | None = None,
+        *,
+        overrides: Mapping[str, str] | None = None,
+        source: str | None = None,
+        ui_url: str | None = None,
+    ) -> Run:
+        """Freeze a run: its spec with the overrides applied, and the code. A run that exists is returned as it is.
+
+        Raises:
+            SpecError: The pipeline does not exist or is wrong.
+        """
+        run_id = run_id or f"{self.clock():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+        path = run_path(name, run_id, "run")
+        if not self.lake.exists(path):
+            pipeline = load_pipeline(name, self.settings.pipelines, overrides, source)
+            run = Run(run_id=run_id, pipeline=pipeline, code=code_hash(), created_at=self.clock(), ui_url=ui_url)
+            self.lake.create(path, to_json(run))
+        return self.load_run(name, run_id)
+
+    def load_run(self, name: str, run_id: str) -> Run:
+        """A run that was created. Raises StorageError if there is none."""
+        path = run_path(name, run_id, "run")
+        try:
+            return Run.model_validate_json(self.lake.read(path))
+        except FileNotFoundError:
+            raise StorageError(f"no run {run_id!r} of pipeline {name!r} in {self.lake.root}") from None
+
+    def stage_run(self, run: Run, stage: str) -> StageRun | None:
+        """Envelope of a stage's record, or none if that stage has not ended well."""
+        try:
+            return StageRun.model_validate_json(self.lake.read(run_path(run.pipeline.name, run.run_id, stage)))
+        except FileNotFoundError:
+            return None
+
+    def find(self, run: Run, stage: str, kind: type[R]) -> R | None:
+        """Record of an earlier stage of this run, or none."""
+        envelope = self.stage_run(run, stage)
+        return kind.model_validate(envelope.record) if envelope else None
+
+    def require(self, run: Run, stage: str, kind: type[R]) -> R:
+        """Record of an earlier stage of this run. Raises StorageError if that stage has not ended well."""
+        record = self.find(run, stage, kind)
+        if record is None:
+            raise StorageError(
+                f"run {run.run_id} of {run.pipeline.name} has no record of stage {stage!r}",
+                remedy=f"Run {stage!r} first.",
+            )
+        return record
+
+    def failure(self, run: Run) -> Failure | None:
+        """Why the run stopped, if a stage of it failed and was not retried well."""
+        for path in self.lake.list(run_path(run.pipeline.name, run.run_id, "")):
+            if path.endswith(".failed.json"):
+                return Failure.model_validate_json(self.lake.read(path))
+        return None
+
+
+def run_path(pipeline: str, run_id: str, name: str) -> str:
+    """Lake path of something of a run: a record by its stage's name, a folder by "", any other file by its name."""
+    base = f"runs/{pipeline}/{run_id}"
+    if not name:
+        return base
+    return f"{base}/{name}" if "." in name or "/" in name else f"{base}/{name}.json"
+
+
+def safe_run_id(run_id: str) -> str:
+    """An Airflow run id as a path component: `:` and other awkward characters become `-`."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", run_id)
+
+
+def to_json(record: Record) -> bytes:
+    """A record as it stands in the lake: indented JSON with a final newline."""
+    return json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def code_hash() -> str:
+    """SHA-256 (16 hex digits) over the library's and the Spark jobs' sources."""
+    digest = hashlib.sha256()
+    for folder in (CHECKOUT / "include" / "noria", CHECKOUT / "spark_jobs"):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(CHECKOUT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
