@@ -394,7 +394,7 @@ def _unique(what: str, values: Iterable[str]) -> None:
 
 
 def normalise_header(header: str) -> str:
-    """The form in which headers and aliases are compared: no BOM, quotes or outer space, lower case, words joined by `_`."""
+    """Form in which headers and aliases are compared: no BOM, quotes or outer space, lower case, joined by `_`."""
     text = header.replace("\ufeff", "").strip().strip("\"'").strip().lower()
     return re.sub(r"[^0-9a-zа-я\u00c0-\uffff]+", "_", text).strip("_")
 

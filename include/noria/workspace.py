@@ -1,4 +1,7 @@
-"""What a stage may touch: the lake, the registry, where jobs run, the clock and credentials; built once from the settings."""
+"""What a stage may touch: the lake, the registry, where jobs run, the clock and credentials.
+
+Built once from the settings, at the edge.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Run a pipeline's stages without Airflow: ingest, validate, explore, train, promote, report.
 
-Exit code: 0 promoted or the champion kept, 2 bad input or usage, 3 candidate rejected, 4 data failed validation, 1 anything else.
+Exit code: 0 promoted or the champion kept, 2 bad input or usage, 3 candidate rejected, 4 data failed validation,
+1 anything else.
 """
 
 from __future__ import annotations
@@ -108,8 +109,9 @@ def _note(stage: str, run: Run, workspace: Workspace) -> str:
     """One line about what a stage did."""
     if stage == "ingest":
         snapshot = workspace.require(run, stage, Snapshot)
-        again = " (known bytes)" if snapshot.reused else ""
-        return f"{snapshot.rows} rows, {snapshot.quarantined_rows} quarantined, snapshot {snapshot.snapshot_id[:12]}{again}"
+        known = " (known bytes)" if snapshot.reused else ""
+        rows = f"{snapshot.rows} rows, {snapshot.quarantined_rows} quarantined"
+        return f"{rows}, snapshot {snapshot.snapshot_id[:12]}{known}"
     if stage == "train":
         candidate = workspace.require(run, stage, Candidate)
         metric = candidate.primary_metric

@@ -15,8 +15,8 @@ from noria.records import Usage
 class Meter:
     """Measure this process and all its descendants while the context lasts.
 
-    CPU seconds are the sum over every process that was seen, each at its last sight; a child that lives shorter than the
-    sampling interval is counted through its parent once it was waited for. Source: /proc through psutil.
+    CPU seconds are the sum over every process that was seen, each at its last sight; a child that lives shorter than
+    the sampling interval is counted through its parent once it was waited for. Source: /proc through psutil.
     """
 
     def __init__(self, interval_seconds: float = 0.2) -> None:

@@ -1,1 +1,4 @@
-"""Where data comes from: github, https, file, sample. A source streams bytes and says where they are from; it does not know what they mean."""
+"""Where data comes from: github, https, file, sample.
+
+A source streams bytes and says where they are from; it does not know what they mean.
+"""
