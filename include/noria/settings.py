@@ -91,7 +91,10 @@ class Settings:
         if not raw:
             return None
         if raw.lstrip().startswith("{"):
-            password = json.loads(raw).get("password")
+            try:
+                password = json.loads(raw).get("password")
+            except ValueError:  # its text may hold the secret, so it is not shown
+                raise InputError(f"AIRFLOW_CONN_{conn_id.upper()} is not valid JSON") from None
             return str(password) if password else None
         password = urllib.parse.urlsplit(raw).password
         return urllib.parse.unquote(password) if password else None

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from noria.errors import DataInvalidError
+from noria.jobs.runner import run_stage
+from noria.records import Report, Run
+from noria.settings import Settings
+from noria.workspace import Workspace, run_path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(Settings.from_env({}, home=tmp_path))
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    return workspace.create_run("students", "r1")
+
+
+def test_a_stage_is_done_once(workspace: Workspace, run: Run) -> None:
+    calls: list[str] = []
+
+    def report(run: Run, _workspace: Workspace) -> Report:
+        calls.append(run.run_id)
+        return Report(html="x.html")
+
+    first = run_stage("report", report, run, workspace)
+    assert run_stage("report", report, run, workspace) == first
+    assert calls == ["r1"]
+    envelope = workspace.stage_run(run, "report")
+    assert envelope is not None
+    assert envelope.usage.peak_rss_bytes > 0
+    assert envelope.finished_at >= envelope.started_at
+    assert workspace.require(run, "report", Report) == Report(html="x.html")
+
+
+def test_a_failure_is_kept_until_a_retry_succeeds(workspace: Workspace, run: Run) -> None:
+    def fails(_run: Run, _workspace: Workspace) -> Report:
+        raise DataInvalidError("3 of 4 rows do not fit", expected="at most 5 %")
+
+    with pytest.raises(DataInvalidError):
+        run_stage("report", fails, run, workspace)
+    failure = workspace.failure(run)
+    assert failure is not None
+    assert (failure.stage, failure.exit_code, failure.retryable) == ("report", 4, False)
+    assert "3 of 4 rows" in failure.message
+    assert not workspace.lake.exists(run_path("students", "r1", "report"))
+
+    run_stage("report", lambda _r, _w: Report(html="x.html"), run, workspace)
+    assert workspace.failure(run) is None
+
+
+def test_an_unexpected_error_is_kept_as_well(workspace: Workspace, run: Run) -> None:
+    def breaks(_run: Run, _workspace: Workspace) -> Report:
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        run_stage("report", breaks, run, workspace)
+    failure = workspace.failure(run)
+    assert failure is not None
+    assert failure.error == "ZeroDivisionError"
+    assert not failure.retryable

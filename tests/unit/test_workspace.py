@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from noria.errors import InputError, SpecError, StorageError
+from noria.records import Snapshot
+from noria.settings import Settings
+from noria.workspace import Workspace, run_path, safe_run_id
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(Settings.from_env({}, home=tmp_path))
+
+
+def test_a_run_is_frozen_when_it_is_created(workspace: Workspace) -> None:
+    run = workspace.create_run("students", "r1", overrides={"tuning.trials": "8"}, source="sample://students?rows=50")
+    again = workspace.create_run("students", "r1", overrides={"tuning.trials": "9"})
+    assert again == run
+    assert run.pipeline.tuning.trials == 8
+    assert run.pipeline.source.uri == "sample://students?rows=50&seed=7"
+
+
+def test_a_bad_override_leaves_no_run(workspace: Workspace) -> None:
+    with pytest.raises(SpecError, match=r"tuning\.trials: .*got 0"):
+        workspace.create_run("students", "r1", overrides={"tuning.trials": "0"})
+    assert not list(workspace.lake.list("runs"))
+
+
+def test_missing_run_and_missing_stage_say_what_to_do(workspace: Workspace) -> None:
+    with pytest.raises(StorageError, match="no run 'nope'"):
+        workspace.load_run("students", "nope")
+    run = workspace.create_run("students", "r1")
+    with pytest.raises(StorageError, match="Run 'ingest' first"):
+        workspace.require(run, "ingest", Snapshot)
+
+
+def test_airflow_run_ids_become_path_components() -> None:
+    assert safe_run_id("manual__2026-11-21T05:00:00+00:00/x") == "manual__2026-11-21T05-00-00+00-00-x"
+    assert run_path("students", "r1", "train") == "runs/students/r1/train.json"
+    assert run_path("students", "r1", "train/model.skops") == "runs/students/r1/train/model.skops"
+
+
+def test_credentials_come_from_the_task_or_from_the_environment(tmp_path: Path) -> None:
+    environ = {
+        "AIRFLOW_CONN_GITHUB_DEFAULT": '{"conn_type": "http", "password": "from-json"}',
+        "AIRFLOW_CONN_OTHER": "http://user:from%2Furi@host",
+    }
+    settings = Settings.from_env(environ, home=tmp_path)
+    workspace = Workspace.open(settings, {"handed_in": "from-task"})
+    assert workspace.credential("github_default") == "from-json"
+    assert workspace.credential("other") == "from/uri"
+    assert workspace.credential("handed_in") == "from-task"
+    assert workspace.credential("absent") is None
+    assert "from-" not in repr(workspace)
+    assert not any(key.startswith("AIRFLOW_CONN_") for key in settings.child_environment())
+
+
+def test_a_connection_that_is_not_json_is_named_without_its_text(tmp_path: Path) -> None:
+    settings = Settings.from_env({"AIRFLOW_CONN_GITHUB_DEFAULT": '{"password": "s3cret'}, home=tmp_path)
+    with pytest.raises(InputError, match="AIRFLOW_CONN_GITHUB_DEFAULT") as caught:
+        settings.connection_password("github_default")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="NORIA_PROFILE='cloud'; expected local or azure"):
+        Settings.from_env({"NORIA_PROFILE": "cloud"}, home=tmp_path)
