@@ -68,32 +68,35 @@ class JobProcess:
             start_new_session=True,
         )
         assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: S101  they are pipes
-        reader = threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True)
-        reader.start()
+        answer: list[str] = []
+        readers = [
+            threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True),
+            threading.Thread(target=answer.extend, args=(self._process.stdout,), daemon=True),
+        ]
+        for reader in readers:
+            reader.start()
         try:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(self._credentials) + "\n")
                 self._process.stdin.flush()
-            answer = self._process.stdout.read()
             code = self._process.wait()
         finally:
-            self.kill()
-        reader.join(timeout=5)
-        return self._result(answer, code)
+            self.kill()  # children that outlived the job hold its pipes open
+        for reader in readers:
+            reader.join(timeout=5)
+        return self._result("".join(answer), code)
 
     def kill(self) -> None:
         """End the job and all its children; safe to call at any time."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM if self._process.poll() is None else signal.SIGKILL)
-        if self._process.poll() is None:
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=5)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def _read_log(self, stream: IO[str]) -> None:
         with contextlib.ExitStack() as stack:
