@@ -33,23 +33,22 @@ def main(stage: str, function: Callable[[Run, Workspace], Record]) -> None:
         help="read credentials as one line of JSON from standard input, and end when it closes (the parent died)",
     )
     args = parser.parse_args()
+    answer_fd = _reserve_standard_output()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     credentials = _take_lease() if args.lease else {}
-    workspace = Workspace.open(Settings.from_env(), credentials)
+    code = ExitCode.OK
     try:
+        workspace = Workspace.open(Settings.from_env(), credentials)
         run = workspace.load_run(args.pipeline, args.run_id)
-        reference = run_stage(stage, function, run, workspace)
+        answer = {"record": run_stage(stage, function, run, workspace)}
     except NoriaError as error:
         log.error("%s", error)
-        _answer(
-            {"error": type(error).__name__, "message": str(error), "retryable": error.retryable},
-            error.exit_code,
-        )
+        answer, code = {"error": type(error).__name__, "message": str(error)}, error.exit_code
     except Exception as error:
         log.exception("%s failed", stage)
-        message = f"{type(error).__name__}: {error}"
-        _answer({"error": type(error).__name__, "message": message, "retryable": False}, ExitCode.FAILED)
-    _answer({"record": reference}, ExitCode.OK)
+        answer, code = {"error": type(error).__name__, "message": f"{type(error).__name__}: {error}"}, ExitCode.FAILED
+    os.write(answer_fd, json.dumps(answer).encode() + b"\n")
+    sys.exit(int(code))
 
 
 def run_stage(stage: str, function: Callable[[Run, Workspace], Record], run: Run, workspace: Workspace) -> str:
@@ -100,9 +99,11 @@ def _keep_failure(
         log.warning("the failure could not be kept: %s", storage_error)
 
 
-def _answer(answer: dict[str, object], code: int) -> None:
-    print(json.dumps(answer), flush=True)  # noqa: T201  the job's answer to its parent
-    sys.exit(int(code))
+def _reserve_standard_output() -> int:
+    """Keep standard output for the answer; what libraries print goes to standard error. The answer's descriptor."""
+    answer_fd = os.dup(1)
+    os.dup2(2, 1)
+    return answer_fd
 
 
 def _take_lease() -> dict[str, str]:
