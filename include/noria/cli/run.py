@@ -20,6 +20,7 @@ from rich.console import Console
 
 from noria.compute.process import JobProcess
 from noria.errors import BusyError, ExitCode, InputError, NoriaError
+from noria.pipeline import load_pipeline
 from noria.records import STAGES, Candidate, Decision, Report, Run, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -53,10 +54,11 @@ def run(args: argparse.Namespace) -> int:
         settings = settings.with_home(args.home.resolve())
     workspace = Workspace.open(settings)
     source = _absolute(args.source)
-    run = workspace.create_run(args.name, overrides=_overrides(args.set), source=source)
-    lock = FileLock(_lock_path(settings, args.name))
+    overrides = _overrides(args.set)
+    load_pipeline(args.name, settings.pipelines, overrides, source)  # a wrong one must not touch the home
     try:
-        with lock.acquire(blocking=False):
+        with FileLock(_lock_path(settings, args.name)).acquire(blocking=False):
+            run = workspace.create_run(args.name, overrides=overrides, source=source)
             return _run_stages(run, workspace, as_json=args.json)
     except Timeout:
         raise BusyError(

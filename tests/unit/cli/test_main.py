@@ -1,0 +1,101 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from noria.cli import COMMANDS, main
+
+
+def noria(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from noria.cli import main; sys.exit(main())",
+            *arguments,
+            "--home",
+            str(home),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "no pipeline 'nope'; expected one of: "),
+        (["students", "--set", "tuning.trials"], "--set tuning.trials; expected KEY=VALUE"),
+        (["students", "--set", "tuning.trials=none"], "tuning.trials: Input should be a valid integer"),
+        (["students", "--set", "tunning.trials=8"], "did you mean 'tuning'"),
+        (["students", "--source", "ftp://host/file.csv"], "source 'ftp://host/file.csv'; expected github://"),
+        (["students", "--source", "https://user:pass@host/file.csv"], "put it in an Airflow connection instead"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_why(arguments: list[str], message: str, tmp_path: Path) -> None:
+    ended = noria("run", *arguments, home=tmp_path)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "user:pass" not in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_run_of_a_pipeline_is_told_that_one_is_in_progress(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    with FileLock(tmp_path / "locks" / "students.lock"):
+        ended = noria("run", "students", "--json", home=tmp_path)
+    assert ended.returncode == 1
+    assert "another run of 'students' is in progress" in ended.stderr
+    assert ended.stdout == ""
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.slow
+def test_run_prints_one_json_object_with_the_verdict(tmp_path: Path) -> None:
+    quick = ["--set", "tuning.trials=5", "--set", "evaluation.seeds=2", "--json"]
+    first = noria("run", "students", *quick, home=tmp_path)
+    assert first.returncode == 0, first.stderr
+    result = json.loads(first.stdout)
+    assert {
+        "pipeline",
+        "run_id",
+        "snapshot",
+        "verdict",
+        "reasons",
+        "metrics",
+        "baselines",
+        "champion_version",
+        "report",
+        "seconds",
+        "stages",
+    } <= set(result)
+    assert result["verdict"] == "promote"
+    assert result["metrics"]["r2"] > 0.8 > result["baselines"]["dummy"]["r2"]
+    assert Path(result["report"]).is_file()
+    assert list(result["stages"]) == ["ingest", "validate", "explore", "train", "promote", "report"]
+
+    second = noria("run", "students", *quick, home=tmp_path)
+    again = json.loads(second.stdout)
+    assert (second.returncode, again["verdict"]) == (0, "keep")
+    assert again["snapshot"] == result["snapshot"]
+    assert again["metrics"] == result["metrics"]
+    assert again["champion_version"] == result["champion_version"]
+
+    demanding = noria("run", "students", *quick, "--set", "gate.thresholds.0.min=0.999", home=tmp_path)
+    rejected = json.loads(demanding.stdout)
+    assert (demanding.returncode, rejected["verdict"]) == (3, "reject")
+    assert rejected["champion_version"] == result["champion_version"]
+    assert "0.999" in " ".join(rejected["reasons"])
