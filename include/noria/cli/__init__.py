@@ -13,6 +13,7 @@ from noria.errors import ExitCode, NoriaError
 
 COMMANDS = {
     "run": "run a pipeline without Airflow",
+    "new": "write a pipeline folder from a CSV file",
 }
 
 
