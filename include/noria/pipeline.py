@@ -347,6 +347,12 @@ class Pipeline(Model):
         """The metric that tuning maximises or minimises and the champion is compared by."""
         return self.metrics[0]
 
+    @property
+    def connections(self) -> tuple[str, ...]:
+        """Airflow connections whose password a run may need."""
+        connection = getattr(self.source, "connection", None)
+        return (connection,) if connection else ()
+
     def column(self, name: str) -> Column:
         """The column of that name; raises KeyError if none."""
         for column in self.columns:

@@ -85,6 +85,10 @@ class Settings:
         env["PYTHONUNBUFFERED"] = "1"
         return env
 
+    def log_file(self, pipeline: str, run_id: str, stage: str) -> Path:
+        """Where the log of a stage of a run is kept."""
+        return self.home / "logs" / pipeline / run_id / f"{stage}.log"
+
     def connection_password(self, conn_id: str) -> str | None:
         """Password (or token) of an Airflow connection given as an environment variable, in JSON or URI form."""
         raw = self._environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")

@@ -97,14 +97,9 @@ def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
 
 def _stage(stage: str, run: Run, workspace: Workspace, on_line: Any) -> None:
     settings = workspace.settings
-    credentials = {c: p for c in _connections(run) if (p := settings.connection_password(c))}
-    log_file = settings.home / "logs" / run.pipeline.name / run.run_id / f"{stage}.log"
+    credentials = {c: p for c in run.pipeline.connections if (p := settings.connection_password(c))}
+    log_file = settings.log_file(run.pipeline.name, run.run_id, stage)
     JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line).run()
-
-
-def _connections(run: Run) -> list[str]:
-    connection = getattr(run.pipeline.source, "connection", None)
-    return [connection] if connection else []
 
 
 def _note(stage: str, run: Run, workspace: Workspace) -> str:
