@@ -1,0 +1,235 @@
+"""docker-compose.yaml against the Compose Specification, and its settings against the code."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from cryptography.fernet import Fernet
+from ruamel.yaml import YAML
+
+from tests.support import compose
+from tests.support.compose import COMPOSE_FILE, ROOT
+
+SCHEMA = ROOT / "tests" / "support" / "compose_spec" / "compose-spec.json"
+TEXT = COMPOSE_FILE.read_text(encoding="utf-8")
+SECRET_NAME = re.compile(r"PASSWORD$|SECRET|_KEY$|AUTH$|ACCOUNTS$|SQL_ALCHEMY_CONN|BROKER_URL|RESULT_BACKEND|STORE_URI")
+SERVICES = compose.load()["services"]
+
+
+@pytest.fixture(scope="module")
+def env_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("env") / ".env"
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); import make_env; from pathlib import Path; "
+    subprocess.run([sys.executable, "-c", code + f"sys.exit(make_env.main(Path({str(target)!r})))"], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def services(env_file: Path) -> dict[str, Any]:
+    return compose.load(compose.read_env(env_file))["services"]
+
+
+def test_the_file_fits_the_compose_specification(env_file: Path) -> None:
+    schema = json.loads(SCHEMA.read_text())
+    document = compose.load(compose.read_env(env_file))
+    errors = [f"{list(e.path)}: {e.message}" for e in jsonschema.Draft7Validator(schema).iter_errors(document)]
+    assert not errors
+    broken = {**document, "services": {"x": {"image": "a:1", "restarts": "always"}}}
+    assert list(jsonschema.Draft7Validator(schema).iter_errors(broken)), "the schema accepts unknown keys"
+
+
+# Secrets
+
+
+def test_the_env_file_is_private_complete_and_never_overwritten(env_file: Path) -> None:
+    assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
+    settings = compose.read_env(env_file)
+    secrets = {k: v for k, v in settings.items() if SECRET_NAME.search(k)}
+    assert all(len(v) >= 32 for v in secrets.values()) and len(set(secrets.values())) == len(secrets) == 7
+    Fernet(settings["AIRFLOW_FERNET_KEY"])
+    assert len(base64.b64decode(settings["AZURITE_ACCOUNT_KEY"], validate=True)) == 64
+    assert len(settings["AIRFLOW_JWT_SECRET"]) >= 64
+    before = env_file.read_bytes()
+    again = f"import make_env; from pathlib import Path; raise SystemExit(make_env.main(Path({str(env_file)!r})))"
+    answer = subprocess.run(
+        [sys.executable, "-c", again], cwd=ROOT / "tools", capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 1 and "exists" in answer.stderr
+    assert env_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", sorted(k for k in compose.read_env(ROOT / ".env.example") if SECRET_NAME.search(k)))
+def test_a_missing_secret_is_refused_with_the_remedy(name: str, env_file: Path) -> None:
+    assert compose.read_env(ROOT / ".env.example")[name] == "", "the example carries a secret"
+    with pytest.raises(compose.MissingVariableError, match=name):
+        compose.load({**compose.read_env(env_file), name: ""})
+    uses = [m for m in compose.VARIABLE.finditer(TEXT) if m["name"] == name]
+    assert uses and all(m["operator"] == ":?" and "make env" in m["argument"] for m in uses)
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            if SECRET_NAME.search(key):
+                assert re.search(r"\$\{[A-Z_]+:\?", value), f"{name}: {key} has a value of its own: {value}"
+        assert "PASSWORD:" not in " ".join(service.get("command", ())), f"{name} has a password in its command line"
+
+
+def test_every_variable_is_in_the_example_and_the_other_way_round() -> None:
+    used = {m["name"] for m in compose.VARIABLE.finditer(TEXT) if m["name"]}
+    assert used == set(compose.read_env(ROOT / ".env.example"))
+
+
+# Settings against the code
+
+
+def test_every_noria_setting_is_read_by_the_library() -> None:
+    source = (ROOT / "include" / "noria" / "settings.py").read_text(encoding="utf-8")
+    given = {k for s in SERVICES.values() for k in s.get("environment", {}) if k.startswith("NORIA_")}
+    assert given
+    assert not {k for k in given if f'"{k}"' not in source}
+
+
+def test_the_library_reads_the_settings_as_they_are_meant(services: dict[str, Any]) -> None:
+    from noria.settings import Settings
+
+    settings = Settings.from_env(services["airflow-worker"]["environment"])
+    assert settings.home == Path("/var/noria")
+    assert settings.registry_url == "http://mlflow:5000"
+    assert settings.dask_address == "tcp://dask-scheduler:8786"
+    assert settings.ui_url == "http://localhost:8080"
+    assert settings.connection_password("github_default") is None
+    assert any(v.startswith("noria-home:/var/noria") for v in services["airflow-worker"]["volumes"])
+
+
+def test_every_airflow_setting_exists() -> None:
+    import airflow
+
+    core = YAML(typ="safe").load(Path(airflow.__file__).parent / "config_templates" / "config.yml")
+    known = {(section, option) for section, body in core.items() for option in body["options"]}
+    for provider in ("celery",):
+        info = importlib.import_module(f"airflow.providers.{provider}.get_provider_info").get_provider_info()
+        known |= {(section, option) for section, body in info["config"].items() for option in body["options"]}
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    given = {k for s in SERVICES.values() for k in s.get("environment", {}) if k.startswith("AIRFLOW__")}
+    given |= set(re.findall(r"AIRFLOW__[A-Z_]+", dockerfile))
+    assert len(given) > 10
+    assert not {k for k in given if tuple(k.lower().split("__")[1:]) not in known}
+    assert core["api"]["options"]["port"]["default"] == "8080", "tests.support.compose takes this port for granted"
+
+
+def test_every_connection_is_one_that_the_code_uses(services: dict[str, Any]) -> None:
+    code = "\n".join(p.read_text() for folder in ("include", "dags") for p in (ROOT / folder).rglob("*.py"))
+    for key, value in services["airflow-worker"]["environment"].items():
+        if key.startswith("AIRFLOW_CONN_"):
+            assert json.loads(value)["conn_type"]
+            assert f'"{key.removeprefix("AIRFLOW_CONN_").lower()}"' in code, f"nobody uses {key}"
+
+
+def test_every_path_exists() -> None:
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            if source.startswith((".", "/")):
+                assert (ROOT / source).exists(), f"{name} mounts {source}"
+            else:
+                assert source in compose.load()["volumes"], f"{name}: volume {source} is not declared"
+        if "build" in service:
+            assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+    mounted = {v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", ())}
+    assert set(compose.load()["volumes"]) <= mounted, "a volume that nobody mounts"
+
+
+def test_the_dockerfile_copies_what_exists_and_what_its_context_lets_in() -> None:
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    copied = [w for line in re.findall(r"^COPY --chown=\S+ (.+) \S+$", dockerfile, re.M) for w in line.split()]
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied) == allowed
+    assert not [p for p in copied if not (ROOT / p).exists()]
+    assert "--require-hashes" in dockerfile
+    for service in SERVICES.values():
+        for word in service.get("command", ()):
+            if word.startswith("/opt/noria/"):
+                assert (ROOT / word.removeprefix("/opt/noria/")).is_file()
+
+
+# Versions, ports, health
+
+
+def test_every_image_is_pinned_and_agrees_with_the_lock() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for name, service in SERVICES.items():
+        image, _, tag = service["image"].rpartition(":")
+        assert re.match(r"v?\d+\.\d+", tag), f"{name}: {service['image']} is not pinned"
+        if "build" in service:
+            assert (image, tag) == ("noria", version)
+    base = re.search(r"^FROM apache/airflow:([\d.]+)-python3\.11$", (ROOT / "docker" / "Dockerfile").read_text(), re.M)
+    lock = (ROOT / "requirements.txt").read_text()
+    assert base and f"\napache-airflow=={base[1]} " in lock
+    for package in ("celery", "redis", "psycopg2-binary"):
+        assert re.search(rf"^{package}==", lock, re.M), f"the deployment needs {package} in the lock"
+
+
+def test_every_port_agrees(services: dict[str, Any]) -> None:
+    listening = {name: compose.listening_ports(name, service) for name, service in services.items()}
+    seen = 0
+    for name, service in services.items():
+        for published in service.get("ports", ()):
+            address, _, port = published.rpartition(":")
+            assert address.startswith("127.0.0.1:"), f"{name} publishes {published} beyond this machine"
+            assert int(port) in listening[name], f"{name} does not listen on {port}"
+        texts = [*map(str, service.get("environment", {}).values()), *service.get("command", ())]
+        for host, port in re.findall(r"(?:@|//)([a-z-]+):(\d+)(?=[/\s,]|$)", " ".join(texts)):
+            if host != "localhost":
+                assert int(port) in listening[host], f"{name} expects {host} on {port}"
+                seen += 1
+        health = " ".join(service.get("healthcheck", {}).get("test", ()))
+        for port in re.findall(r"(?:localhost:|127\.0\.0\.1 |-p )(\d+)", health):
+            assert int(port) in listening[name], f"{name} is asked for its health on {port}"
+            seen += 1
+    smtp = json.loads(services["airflow-worker"]["environment"]["AIRFLOW_CONN_SMTP_DEFAULT"])
+    assert smtp["port"] in listening[smtp["host"]]
+    ui = services["airflow-api-server"]
+    assert ui["environment"]["NORIA_UI_URL"] == ui["environment"]["AIRFLOW__API__BASE_URL"]
+    assert ui["ports"] == ["127.0.0.1:8080:8080"]
+    assert seen > 20
+
+
+def test_every_service_is_watched_and_restarted() -> None:
+    once = {
+        needed
+        for service in SERVICES.values()
+        for needed, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    assert once == {"airflow-init"}
+    for name, service in SERVICES.items():
+        if name in once:
+            assert service["restart"] == "no"
+        else:
+            assert service["restart"] == "unless-stopped", name
+            assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+        for needed in service.get("depends_on", {}):
+            assert needed in SERVICES
+
+
+def test_the_init_script_writes_the_password_for_its_owner_alone(tmp_path: Path) -> None:
+    script = (ROOT / "docker" / "airflow-init.sh").read_text()
+    python = script.partition("<<'END'\n")[2].rpartition("END\n")[0]
+    file = tmp_path / "passwords.json"
+    environ = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(file), "ADMIN_PASSWORD": 'a"b'}
+    subprocess.run([sys.executable, "-c", python], env={**os.environ, **environ}, check=True)
+    assert json.loads(file.read_text()) == {"admin": 'a"b'}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
