@@ -50,6 +50,10 @@ class SourceError(InputError):
     """A source has no such data, or what it delivered is not the table that was asked for."""
 
 
+class SourceNotFoundError(SourceError):
+    """There is nothing at that address (404, 410), or nothing that this token may see."""
+
+
 class SourceUnavailableError(NoriaError):
     """A source did not answer well this time (5xx, time-out, broken connection); trying again may help."""
 

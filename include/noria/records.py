@@ -43,6 +43,17 @@ class Usage(Record):
     """Processor cores that were available times wall seconds."""
 
 
+class RawFile(Record):
+    """Bytes as a source delivered them; the manifest beside them in the lake."""
+
+    source: str
+    commit: str | None = None
+    etag: str | None = None
+    sha256: str
+    bytes: int
+    fetched_at: datetime
+
+
 class Snapshot(Record):
     """An immutable, content-addressed copy of the source and the typed table made of it."""
 

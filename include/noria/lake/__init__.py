@@ -5,5 +5,7 @@ manifest last by exclusive create; nothing is published by renaming folders. Wha
 """
 
 from noria.lake.base import Lake, open_lake
+from noria.lake.scratch import scratch
+from noria.lake.snapshots import SnapshotStore
 
-__all__ = ["Lake", "open_lake"]
+__all__ = ["Lake", "SnapshotStore", "open_lake", "scratch"]
