@@ -17,6 +17,7 @@ from noria.sources.base import Fetched, HashingWriter
 from noria.sources.retry import Retry
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a redirect's may carry a signature
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body|\?xml)", re.IGNORECASE)
