@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from noria.compute.process import JobProcess
-from noria.errors import BusyError, ExitCode, InputError, NoriaError
+from noria.errors import BusyError, ExitCode, InputError, JobError, NoriaError
+from noria.jobs.runner import keep_failure
 from noria.pipeline import load_pipeline
 from noria.records import STAGES, Candidate, Decision, Report, Run, Snapshot
 from noria.settings import Settings
@@ -99,7 +100,11 @@ def _stage(stage: str, run: Run, workspace: Workspace, on_line: Any) -> None:
     settings = workspace.settings
     credentials = {c: p for c in run.pipeline.connections if (p := settings.connection_password(c))}
     log_file = settings.log_file(run.pipeline.name, run.run_id, stage)
-    JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line).run()
+    try:
+        JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line).run()
+    except JobError as error:
+        keep_failure(stage, error, run, workspace)
+        raise
 
 
 def _note(stage: str, run: Run, workspace: Workspace) -> str:

@@ -62,11 +62,8 @@ def run_stage(stage: str, function: Callable[[Run, Workspace], Record], run: Run
     try:
         with Meter() as meter:
             record = function(run, workspace)
-    except NoriaError as error:
-        _keep_failure(workspace, failed, stage, error, error.exit_code, retryable=error.retryable)
-        raise
     except Exception as error:
-        _keep_failure(workspace, failed, stage, error, ExitCode.FAILED, retryable=False)
+        keep_failure(stage, error, run, workspace)
         raise
     envelope = StageRun(
         pipeline=run.pipeline.name,
@@ -82,17 +79,17 @@ def run_stage(stage: str, function: Callable[[Run, Workspace], Record], run: Run
     return path
 
 
-def _keep_failure(
-    workspace: Workspace, path: str, stage: str, error: Exception, exit_code: int, *, retryable: bool
-) -> None:
+def keep_failure(stage: str, error: Exception, run: Run, workspace: Workspace) -> None:
+    """Keep why a stage failed beside the records; for parents too, whose job died without a word."""
     failure = Failure(
         stage=stage,
         error=type(error).__name__,
         message=str(error),
-        retryable=retryable,
-        exit_code=exit_code,
+        retryable=error.retryable if isinstance(error, NoriaError) else False,
+        exit_code=error.exit_code if isinstance(error, NoriaError) else ExitCode.FAILED,
         failed_at=workspace.clock(),
     )
+    path = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
     try:
         workspace.lake.replace(path, to_json(failure))
     except StorageError as storage_error:  # the first error is the one to report
