@@ -76,6 +76,8 @@ def explain(errors: Sequence[Any], origin: Origin) -> SpecError:
     """All mistakes as one error, in the order of the file."""
     found: dict[Location, str] = {}
     for error in errors:
+        if error["type"] == "too_short" and any(_is_below(e, error) for e in errors):
+            continue  # pydantic does not count the items that it has complained of
         contradiction = error.get("ctx", {}).get("error")
         location = _in_document(error["loc"], origin.document)
         if isinstance(contradiction, ContradictionError):
@@ -86,6 +88,11 @@ def explain(errors: Sequence[Any], origin: Origin) -> SpecError:
             found[location] = _message(error, location)
     in_order = sorted(found.items(), key=lambda mistake: origin.line(mistake[0]))
     return SpecError("\n".join(origin.tell(where, what) for where, what in in_order))
+
+
+def _is_below(inner: Any, outer: Any) -> bool:
+    depth = len(outer["loc"])
+    return len(inner["loc"]) > depth and inner["loc"][:depth] == outer["loc"]
 
 
 def _in_document(location: Location, document: Any) -> Location:
