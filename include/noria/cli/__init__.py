@@ -13,6 +13,7 @@ from noria.errors import ExitCode, NoriaError
 
 COMMANDS = {
     "run": "run a pipeline without Airflow",
+    "bench": "take a measurement that the README quotes",
     "new": "write a pipeline folder from a CSV file",
 }
 

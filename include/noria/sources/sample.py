@@ -1,8 +1,8 @@
 """Noria's own students: seeded data of the same shape and moments as "Students Performance in Exams".
 
 Factors are independent, effects additive, residuals correlated and slightly skewed; scores are rounded and clipped to
-0-100. The figures were estimated from 29,641 rows of the public generator behind that data set. Rows come in chunks with
-a random stream of their own: memory is bounded, and a larger sample begins with the rows of a smaller one.
+0-100. The figures were estimated from 29,641 rows of the public generator behind that data set. Rows come in chunks,
+each with a random stream of its own: memory is bounded, and a larger sample begins with the rows of a smaller one.
 """
 
 from __future__ import annotations

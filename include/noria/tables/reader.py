@@ -18,7 +18,7 @@ from noria.tables.header import Header
 from noria.tables.quarantine import Quarantine
 from noria.tables.text import TextStream
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 MOST_MALFORMED_ROWS = 1_000_000
 """With more rows of the wrong width before the next good batch, a file is not the declared table; bounds the memory."""
 RowNumbers = np.ndarray[Any, np.dtype[np.int64]]

@@ -24,7 +24,7 @@ from noria.tables.text import REPLACEMENT
 
 VERSION = 1
 """Raised whenever the same text would be typed otherwise, so that new snapshots are made."""
-GROUP_ROWS = 262_144
+GROUP_ROWS = 65_536
 
 
 @dataclass(frozen=True)

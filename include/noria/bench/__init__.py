@@ -1,0 +1,19 @@
+"""Measurements that the README quotes, so that anyone can take them again on their own machine.
+
+One module a measurement, named as in BENCHES, with `add_arguments(parser)` and `run(args) -> dict` (JSON-ready, units
+in the names). Each works in a scratch folder of its own and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+BENCHES = {
+    "ingest": "ingest of a large CSV file beside cp and sha256sum of the same file, with its memory",
+}
+
+
+def module(name: str) -> ModuleType:
+    """The module of a measurement; imported late because it may be heavy."""
+    return importlib.import_module(f"noria.bench.{name}")
