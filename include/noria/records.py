@@ -112,6 +112,13 @@ class Answer(Record):
     format: Literal["integer", "number", "percent"]
 
 
+class Histogram(Record):
+    """Bars of equal width; `edges` has one entry more than `counts`."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
 class ColumnProfile(Record):
     """Statistics of one column; the numeric ones are none for other columns."""
 
@@ -129,6 +136,10 @@ class ColumnProfile(Record):
     max: float | None = None
     quantiles: dict[str, float] = {}
     """Probability (such as "0.25") -> value."""
+    histogram: Histogram | None = None
+    earliest: str | None = None
+    latest: str | None = None
+    """Of dates and times."""
     top: tuple[tuple[str, int], ...] = ()
     """Most frequent values with their counts."""
 

@@ -22,6 +22,7 @@ from noria.records import Failure, Record, Run, StageRun
 from noria.settings import CHECKOUT, Settings
 
 if TYPE_CHECKING:
+    from noria.compute.spark import SparkRunner
     from noria.registry import Registry
 
 R = TypeVar("R", bound=Record)
@@ -40,12 +41,14 @@ class Workspace:
         lake: Where bytes live.
         credentials: Airflow connection id -> token or password; never logged, never stored.
         clock: The present time, in UTC.
+        spark_runner: Where Spark jobs run, if not on this machine.
     """
 
     settings: Settings
     lake: Lake
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     clock: Callable[[], datetime] = _now
+    spark_runner: SparkRunner | None = None
 
     @classmethod
     def open(cls, settings: Settings, credentials: Mapping[str, str] | None = None) -> Workspace:
@@ -58,6 +61,13 @@ class Workspace:
         from noria.registry import open_registry
 
         return open_registry(self.settings.registry_url, self.settings.home)
+
+    @cached_property
+    def spark(self) -> SparkRunner:
+        """Where Spark jobs run."""
+        from noria.compute.spark import LocalSpark
+
+        return self.spark_runner or LocalSpark(self.settings)
 
     def credential(self, conn_id: str | None) -> str | None:
         """Token of an Airflow connection: handed in by the task, else from its environment variable."""
