@@ -42,17 +42,17 @@ class LocalSpark:
     def submit(self, script: Path, arguments: list[str]) -> None:
         """Run a script; its log goes to ours, and the end of it into the error if it fails."""
         master = self._settings.spark_master
-        log.info("%s on Spark %s, %s", script.name, master, find_java(self._settings).description)
-        environment = {**self._settings.child_environment(), **spark_environment(self._settings)}
         options = [f"--conf={key}={value}" for key, value in spark_configuration(master).items()]
+        environment = spark_environment(self._settings)
+        log.info("%s on Spark %s", script.name, master)
         with subprocess.Popen(
-            [f"{environment['SPARK_HOME']}/bin/spark-submit", "--master", master, *options, str(script), *arguments],
+            [str(spark_home() / "bin" / "spark-submit"), "--master", master, *options, str(script), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=environment,
+            env=self._settings.child_environment() | environment,
             cwd=environment["SPARK_LOCAL_DIRS"],
         ) as process:
             try:
@@ -62,41 +62,35 @@ class LocalSpark:
                 process.kill()
         if code:
             raise JobError(
-                f"{script.name} ended with exit code {code} on Spark {master}; its last lines:\n" + "\n".join(tail)
+                f"{script.name} ended with exit code {code} on Spark {self._settings.spark_master}; its last lines:\n"
+                + "\n".join(tail)
             )
 
 
 def spark_configuration(master: str) -> dict[str, str]:
-    """Configuration of a job on a master: quiet, no UI, and on this machine tuned to start fast."""
+    """Spark's configuration for a master; a local driver starts fast and listens on loopback only."""
     java_options = f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}"
-    if not master.startswith("local"):
-        return {"spark.driver.extraJavaOptions": java_options}
-    return {
-        "spark.driver.extraJavaOptions": f"{java_options} -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-        "spark.driver.memory": _driver_memory(),
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.ui.enabled": "false",
-        "spark.sql.shuffle.partitions": "1",
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    }
+    configuration = {"spark.ui.enabled": "false", "spark.driver.memory": _driver_memory()}
+    if master.startswith("local"):
+        java_options += " -XX:+UseSerialGC"
+        configuration |= {
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.sql.shuffle.partitions": "1",
+        }
+    return configuration | {"spark.driver.extraJavaOptions": java_options}
 
 
 def spark_environment(settings: Settings) -> dict[str, str]:
-    """Environment variables with which spark-submit finds Java, this Python and scratch space under NORIA_HOME.
-
-    Raises:
-        JavaMissingError: There is no Java.
-    """
+    """What spark-submit needs to know of this machine, beside the environment of its parent."""
+    java = find_java(settings)
+    log.info("%s", java.description)
     scratch = settings.home / "tmp" / "spark"
     scratch.mkdir(parents=True, exist_ok=True)
     return {
-        "JAVA_HOME": str(find_java(settings).home),
-        "SPARK_HOME": str(_spark_home()),
+        "JAVA_HOME": str(java.home),
+        "SPARK_HOME": str(spark_home()),
         "SPARK_LOCAL_DIRS": str(scratch),
-        "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYTHONWARNINGS": "ignore::FutureWarning",
@@ -114,7 +108,8 @@ def _follow(process: subprocess.Popen[str]) -> list[str]:
     return list(tail)
 
 
-def _spark_home() -> Path:
+def spark_home() -> Path:
+    """Where PySpark keeps Spark."""
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise JobError("PySpark is not installed", remedy="Run `make setup`.")
