@@ -1,31 +1,43 @@
-"""`<pipeline>__retrain`, one DAG for each pipeline folder: retrain, judge and promote every day."""
+"""`<pipeline>__retrain`, one DAG for each pipeline folder: retrain, judge and promote every day.
+
+A new pipeline is a new folder with a pipeline.yaml; nothing here changes. A folder that does not parse is left out here
+and named by an import error of broken_pipelines.py.
+"""
 
 from airflow.sdk import DAG, TaskGroup
 
-from noria.airflow.defaults import RETRAIN_TAGS, retrain_docs, task_defaults
-from noria.airflow.operators import StageOperator
+from noria.airflow.assets import model_asset, snapshot_asset
+from noria.airflow.defaults import RETRAIN_SUFFIX, RETRAIN_TAGS, retrain_docs, task_defaults
+from noria.airflow.notifiers import FailureNotifier, VerdictNotifier
+from noria.airflow.operators import SparkStageOperator, StageOperator
 from noria.airflow.params import retrain_params
 from noria.airflow.pipelines import good_pipelines
 
 for pipeline in good_pipelines():
+    name = pipeline.name
     with DAG(
-        dag_id=f"{pipeline.name}__retrain",
+        dag_id=f"{name}{RETRAIN_SUFFIX}",
         description=pipeline.description,
         doc_md=retrain_docs(pipeline),
         schedule=pipeline.schedule,
         catchup=False,
         max_active_runs=1,
-        tags=[*RETRAIN_TAGS, pipeline.name],
+        tags=[*RETRAIN_TAGS, name],
         params=retrain_params(pipeline),
         default_args=task_defaults(pipeline),
+        on_failure_callback=FailureNotifier(pipeline),
+        on_success_callback=VerdictNotifier(pipeline),
     ):
-        with TaskGroup("data", prefix_group_id=False):
-            ingest = StageOperator(stage="ingest", pipeline=pipeline.name)
-            validate = StageOperator(stage="validate", pipeline=pipeline.name)
-            explore = StageOperator(stage="explore", pipeline=pipeline.name)
-        with TaskGroup("model", prefix_group_id=False):
-            train = StageOperator(stage="train", pipeline=pipeline.name)
-            promote = StageOperator(stage="promote", pipeline=pipeline.name)
-        report = StageOperator(stage="report", pipeline=pipeline.name).as_teardown(on_failure_fail_dagrun=True)
+        with TaskGroup("data", prefix_group_id=False, tooltip="What we learn from"):
+            ingest = StageOperator(stage="ingest", pipeline=name, outlets=[snapshot_asset(name)])
+            validate = StageOperator(stage="validate", pipeline=name)
+            explore = SparkStageOperator(stage="explore", pipeline=name)
+
+        with TaskGroup("model", prefix_group_id=False, tooltip="What we learn, and whether it is good enough"):
+            train = StageOperator(stage="train", pipeline=name)
+            promote = StageOperator(stage="promote", pipeline=name, outlets=[model_asset(name)])
+
+        # A teardown runs whatever happened before it, and leaves the verdict on the run to the other tasks.
+        report = StageOperator(stage="report", pipeline=name).as_teardown(on_failure_fail_dagrun=True)
 
         ingest >> validate >> explore >> train >> promote >> report

@@ -16,6 +16,8 @@ class Tag(enum.StrEnum):
     RETRAIN = "retrain"
 
 
+RETRAIN_SUFFIX = "__retrain"
+"""What follows the pipeline's name in the id of its retrain DAG."""
 RETRAIN_TAGS = (Tag.NORIA.value, Tag.RETRAIN.value)
 
 

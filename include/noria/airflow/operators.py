@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook, BaseOperator
+from airflow.sdk import Asset, BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
+from noria.airflow.assets import event_facts
+from noria.airflow.links import DataDocsLink, ReportLink, run_url
 from noria.airflow.params import changes
+from noria.airflow.spark import HookSpark, connected_spark, stage_log
 from noria.compute.process import JobProcess
-from noria.errors import NoriaError
-from noria.records import STAGES, Run
+from noria.compute.spark import SparkRunner
+from noria.errors import JobError, NoriaError
+from noria.jobs.runner import keep_failure, run_stage
+from noria.records import STAGES, Decision, Record, Run, Snapshot
 from noria.settings import Settings
-from noria.workspace import Workspace, safe_run_id
+from noria.workspace import Workspace, run_path, safe_run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+ANNOUNCED: dict[str, type[Record]] = {"ingest": Snapshot, "promote": Decision}
+"""Stages whose record is an event of an asset."""
 
 
 class StageOperator(BaseOperator):
     """Run one stage of a pipeline's run as a child process; the task's result is the record's lake path.
 
     An error that says it may pass is raised as it is, so that Airflow retries; any other one fails the task at once.
+    The record's facts go with the event of the task's asset; where they are no event (a champion that stays), none is
+    made.
 
     Args:
         stage: Name of the stage; the first stage creates the run from the trigger form.
@@ -31,6 +42,8 @@ class StageOperator(BaseOperator):
     """
 
     ui_color = "#e8f1f2"
+    operator_extra_links = (ReportLink(), DataDocsLink())
+    outlets: list[Asset]
 
     def __init__(self, *, stage: str, pipeline: str, **kwargs: Any) -> None:
         super().__init__(task_id=stage, **kwargs)
@@ -39,15 +52,26 @@ class StageOperator(BaseOperator):
         self._job: JobProcess | None = None
 
     def execute(self, context: Context) -> str:
-        """Run the stage to its end."""
+        """Run the stage to its end.
+
+        Raises:
+            NoriaError: It may pass; Airflow retries.
+            AirflowFailException: It will not; Airflow does not.
+        """
+        settings = Settings.from_env()
         try:
-            workspace = Workspace.open(Settings.from_env())
+            workspace = Workspace.open(settings)
             run = self._find_run(context, workspace)
-            return self._perform(run, workspace)
+            if self.stage == "report":  # what it tells may have changed since it was written
+                workspace.lake.remove(run_path(self.pipeline, run.run_id, self.stage))
+            reference = self._perform(run, workspace)
+            self._announce(run, workspace, context)
         except NoriaError as error:
+            self._note(error, context["run_id"], settings)
             if error.retryable:
                 raise
             raise AirflowFailException(str(error)) from None
+        return reference
 
     def on_kill(self) -> None:
         """End the job when the task is stopped."""
@@ -58,8 +82,10 @@ class StageOperator(BaseOperator):
         run_id = safe_run_id(context["run_id"])
         if self.stage != STAGES[0]:
             return workspace.load_run(self.pipeline, run_id)
-        overrides, source = changes(context["params"], context["dag"].params)
-        return workspace.create_run(self.pipeline, run_id, overrides=overrides, source=source)
+        dag = context["dag"]
+        overrides, source = changes(context["params"], dag.params)
+        ui_url = run_url(dag.dag_id, context["run_id"])
+        return workspace.create_run(self.pipeline, run_id, overrides=overrides, source=source, ui_url=ui_url)
 
     def _perform(self, run: Run, workspace: Workspace) -> str:
         settings = workspace.settings
@@ -68,10 +94,14 @@ class StageOperator(BaseOperator):
             run,
             settings,
             credentials=_passwords(run.pipeline.connections),
-            log_file=settings.log_file(run.pipeline.name, run.run_id, self.stage),
+            log_file=settings.log_file(self.pipeline, run.run_id, self.stage),
             on_line=self._relay,
         )
-        return self._job.run()
+        try:
+            return self._job.run()
+        except JobError as error:
+            keep_failure(self.stage, error, run, workspace)
+            raise
 
     def _relay(self, line: str) -> None:
         """Write a line of the job's log at the level that it names."""
@@ -79,8 +109,47 @@ class StageOperator(BaseOperator):
         number = logging.getLevelNamesMapping().get(level)
         self.log.log(number or logging.INFO, "%s", message if number else line)
 
+    def _note(self, error: NoriaError, run_id: str, settings: Settings) -> None:
+        """Put the error at the end of the stage's log, where a mail takes the last lines from."""
+        file = settings.log_file(self.pipeline, safe_run_id(run_id), self.stage)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as log:
+            log.write(f"{error}\n")
 
-def _passwords(conn_ids: tuple[str, ...]) -> Mapping[str, str]:
+    def _announce(self, run: Run, workspace: Workspace, context: Context) -> None:
+        if not self.outlets:
+            return
+        facts = event_facts(workspace.require(run, self.stage, ANNOUNCED[self.stage]))
+        if facts is None:
+            self.outlets = []  # Airflow makes an event for each outlet that a task has when it succeeds
+            return
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = facts
+
+
+class SparkStageOperator(StageOperator):
+    """Run a stage whose work is a Spark job: submitted from the task, to the cluster of the connection `spark_default`.
+
+    Without such a connection Spark runs on this machine.
+    """
+
+    ui_color = "#fbe9dd"
+    _spark: SparkRunner | None = None
+
+    def _perform(self, run: Run, workspace: Workspace) -> str:
+        settings = workspace.settings
+        function = getattr(importlib.import_module(f"noria.stages.{self.stage}"), self.stage)
+        self._spark = connected_spark(settings)
+        with stage_log(settings.log_file(self.pipeline, run.run_id, self.stage)):
+            return run_stage(self.stage, function, run, replace(workspace, spark_runner=self._spark))
+
+    def on_kill(self) -> None:
+        """End the Spark job when the task is stopped."""
+        if isinstance(self._spark, HookSpark):
+            self._spark.kill()
+
+
+def _passwords(conn_ids: tuple[str, ...]) -> dict[str, str]:
     """Passwords of those connections that exist; a public source needs none."""
     passwords = {}
     for conn_id in conn_ids:

@@ -1,0 +1,82 @@
+"""Notifiers: mails about runs, sent at DAG level, because a task that is killed calls nobody.
+
+They run in the DAG processor. A mail that cannot be sent changes no run; the error is in the processor's log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseNotifier
+
+from noria.airflow.alerts import Alert, failure_alert, to_message, verdict_alert
+from noria.airflow.links import data_docs_url, report_url, run_url
+from noria.errors import NoriaError
+from noria.pipeline import Pipeline
+from noria.records import Run
+from noria.settings import Settings
+from noria.workspace import Workspace, safe_run_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SMTP_CONNECTION = "smtp_default"
+SENDER = "noria@localhost"
+"""Where the connection names no `from_email`."""
+
+
+class _RunNotifier(BaseNotifier):
+    def __init__(self, pipeline: Pipeline, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipeline = pipeline.name
+        self.recipients = pipeline.alerts.emails
+
+    def notify(self, context: Context) -> None:
+        """Send the alert, if there is one and somebody wants it."""
+        if not self.recipients:
+            return
+        workspace = Workspace.open(Settings.from_env())
+        dag_id, run_id = context["dag"].dag_id, context["run_id"]
+        links = [
+            ("Run", run_url(dag_id, run_id)),
+            ("Report", report_url(dag_id, run_id)),
+            ("Data Docs", data_docs_url(dag_id, run_id)),
+        ]
+        alert = self.compose(safe_run_id(run_id), workspace, links)
+        if alert is not None:
+            self._send(alert)
+
+    def compose(self, run_id: str, workspace: Workspace, links: list[tuple[str, str]]) -> Alert | None:
+        """The alert of a run, or none."""
+        raise NotImplementedError
+
+    def _run(self, run_id: str, workspace: Workspace) -> Run | None:
+        try:
+            return workspace.load_run(self.pipeline, run_id)
+        except NoriaError:
+            return None
+
+    def _send(self, alert: Alert) -> None:
+        from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+        with SmtpHook(smtp_conn_id=SMTP_CONNECTION) as hook:
+            message = to_message(alert, self.recipients, hook.from_email or SENDER)
+            hook._smtp_client.send_message(message)  # the hook's own method makes no plain text part
+        self.log.info("mail “%s” to %s", alert.subject, ", ".join(self.recipients))
+
+
+class FailureNotifier(_RunNotifier):
+    """Mail about a failed run, or data that failed validation."""
+
+    def compose(self, run_id: str, workspace: Workspace, links: list[tuple[str, str]]) -> Alert:
+        """The alert of a run that ended badly."""
+        return failure_alert(self.pipeline, run_id, self._run(run_id, workspace), workspace, links)
+
+
+class VerdictNotifier(_RunNotifier):
+    """Mail about a new champion or a rejected candidate; a champion that stays is no news."""
+
+    def compose(self, run_id: str, workspace: Workspace, links: list[tuple[str, str]]) -> Alert | None:
+        """The alert of a run that ended well, if there is news."""
+        run = self._run(run_id, workspace)
+        return verdict_alert(run, workspace, links) if run else None
