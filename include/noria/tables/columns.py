@@ -64,10 +64,11 @@ def convert(column: Column, text: pa.StringArray) -> tuple[pa.Array, list[Fault]
         )
     if column.range is not None:
         low, high = column.range.min, column.range.max
+        numbers = values.cast(pa.float64(), safe=False)  # integers above 2**53 are compared by their nearest number
         if low is not None:
-            _add(faults, pc.less(values, low), f"below {low:g}")
+            _add(faults, pc.less(numbers, low), f"below {low:g}")
         if high is not None:
-            _add(faults, pc.greater(values, high), f"above {high:g}")
+            _add(faults, pc.greater(numbers, high), f"above {high:g}")
     return values, faults
 
 
