@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     schema = os.path.relpath(SCHEMA, into / args.name) if into.is_relative_to(CHECKOUT) else SCHEMA.as_uri()
     folder = write_pipeline(args.name, plan, into, schema)
     known = into in settings.pipelines
-    command = f"{'' if known else f'NORIA_PIPELINES={into} '}noria run {args.name}"
+    command = f"{'' if known else f'NORIA_PIPELINES={shlex.quote(str(into))} '}noria run {args.name}"
     if args.json:
         print(json.dumps(_result(args.name, folder, plan, command)))  # noqa: T201
     else:

@@ -325,13 +325,12 @@ def _category_check(column: ColumnPlan, severity: str) -> Check:
 
 
 def _null_check(column: ColumnPlan, rows: int) -> Check:
-    share = column.facts.nulls / rows
-    mostly = max(math.floor((1 - min(2 * share, 1) - 0.05) * 100) / 100, 0.0)
+    filled = column.facts.filled / rows
     return Check(
         "expect_column_values_to_not_be_null",
         "warning",
-        {"column": column.name, "mostly": mostly},
-        f"{share:.1%} were empty; twice as many and five points more are worth a look",
+        {"column": column.name, "mostly": math.floor(80 * filled) / 100},
+        f"{filled:.1%} were filled; a fifth fewer is worth a look",
     )
 
 

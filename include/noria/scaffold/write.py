@@ -16,7 +16,7 @@ from noria.errors import InputError, StorageError
 from noria.pipeline import SPEC_FILE, EstimatorKind, load_spec
 from noria.scaffold.suggest import Plan
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.()+%®° -]*")
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_/.()+%®° -]*")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
