@@ -95,7 +95,14 @@ class Csv(Model):
     """How the source's text is read."""
 
     delimiter: Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=1)] = ","
-    null_values: tuple[str, ...] = ("", "NA", "N/A", "NaN", "null", "NULL")
+    null_values: tuple[Annotated[str, StringConstraints(strip_whitespace=False)], ...] = (
+        "",
+        "NA",
+        "N/A",
+        "NaN",
+        "null",
+        "NULL",
+    )
 
 
 class Quarantine(Model):

@@ -19,6 +19,7 @@ SAMPLE_BYTES = 256 * 1024
 DELIMITERS = (",", ";", "\t", "|")
 DISTINCT_CAP = 100_000
 """Distinct values remembered of a column; a column with more is told apart by nothing that needs the exact number."""
+MAX_BLANKS = 20
 KINDS = {
     "integer": r"^[+-]?[0-9]{1,18}$",
     "number": r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$",
@@ -36,6 +37,8 @@ class ColumnFacts:
     header: str
     position: int
     nulls: int = 0
+    blanks: set[str] = field(default_factory=set)
+    """Cells of nothing but spaces, as they are written; they count as nulls."""
     filled: int = 0
     fits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     counts: dict[str, int] = field(default_factory=dict)
@@ -88,6 +91,12 @@ class Table:
     columns: tuple[ColumnFacts, ...]
     unnamed: int
     """Columns without a header, such as the index that pandas writes; they are passed over."""
+
+    @property
+    def null_values(self) -> tuple[str, ...]:
+        """Texts that mean nothing; the usual ones, and cells of spaces where there are any."""
+        blanks = {blank for column in self.columns for blank in column.blanks}
+        return (*Csv().null_values, *sorted(blanks))
 
 
 def look(path: Path) -> Table:
@@ -236,6 +245,8 @@ def _observe(column: ColumnFacts, cells: pa.Array) -> None:
     text = pc.utf8_trim_whitespace(cells)
     nulls = pc.is_in(text, value_set=pa.array(Csv().null_values, pa.string()))
     column.nulls += pc.sum(nulls).as_py() or 0
+    if nulls.true_count and len(column.blanks) < MAX_BLANKS:
+        column.blanks |= {t for t in pc.unique(cells.filter(nulls)).to_pylist() if t.isspace()}
     filled = text.filter(pc.invert(nulls))
     if not len(filled):
         return

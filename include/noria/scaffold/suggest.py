@@ -72,6 +72,11 @@ class Plan:
     max_quarantine: float
 
     @property
+    def blanks(self) -> bool:
+        """Whether cells of nothing but spaces were seen."""
+        return any(c.facts.blanks for c in self.columns)
+
+    @property
     def classes(self) -> list[str | int]:
         """Classes of a classification as they are asked about; none of a regression."""
         return (self.target.values or ["true", "false"]) if self.task == "classification" else []
