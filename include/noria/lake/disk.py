@@ -36,7 +36,11 @@ class DiskLake(Lake):
 
     @override
     def exists(self, path: str) -> bool:
-        return self._at(path).is_file()
+        target = self._at(path)
+        try:
+            return target.is_file()
+        except OSError as error:
+            raise _storage_error("read", target, error) from error
 
     @override
     def read(self, path: str) -> bytes:

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -45,7 +45,7 @@ class Request:
     """
 
     url: str
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     etag: str | None = None
     sha256: str | None = None
     hint: str = "Check the URL."
