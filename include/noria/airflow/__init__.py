@@ -1,4 +1,18 @@
-"""Hooks, operators, triggers, notifiers, assets and params: the only part that imports Airflow.
+"""Operators, notifiers, assets, params and the plugin's pages: the only part that imports Airflow.
 
-No rule of the business lives here.
+No rule of the business lives here. `dags/` wires what is here; `plugins/noria_plugin.py` registers it.
+
+What Airflow's processes find in their environment:
+
+- NORIA_HOME and the other NORIA_* of `noria.settings`: all of them; NORIA_UI_URL is the base of links in mails and reports.
+- AIRFLOW__CORE__DAGS_FOLDER, AIRFLOW__CORE__PLUGINS_FOLDER: all; dags/ and plugins/ of this checkout.
+- AIRFLOW_CONN_SMTP_DEFAULT: DAG processor; where mails go, such as {"conn_type": "smtp", "host": "127.0.0.1", "port": 25,
+  "extra": {"disable_ssl": true, "disable_tls": true, "from_email": "noria@example.org"}}. Without it an alert is no more
+  than an error in the DAG processor's log.
+- AIRFLOW_CONN_SPARK_DEFAULT: workers; where explore runs, such as {"conn_type": "spark", "host": "local[2]"}. Without it
+  Spark runs on this machine.
+- AIRFLOW_CONN_<ID>: workers; its password is the token of a source whose spec names the connection.
+- PATH, JAVA_HOME: workers; the system's own Java, if it is to be used.
+
+Connections may as well come from Airflow's database or a secrets backend.
 """

@@ -75,7 +75,9 @@ def failure_alert(
     stage = _unfinished_stage(run, workspace)
     log = _last_lines(workspace.settings.log_file(name, run_id, stage))
     if run is None:
-        return Alert(name, "the run could not begin", links=links, log_stage=stage, log=log)
+        return Alert(
+            name, f"the run could not begin{f': {log[-1]}' if log else ''}", links=links, log_stage=stage, log=log
+        )
     failure = _failure(run, stage, workspace)
     if failure is None:
         return Alert(
@@ -90,8 +92,8 @@ def failure_alert(
         return _invalid_alert(run, failure, workspace, links, log)
     return Alert(
         name,
-        f"the run failed in {stage}: {failure.message}",
-        details=[failure.message],
+        f"the run failed in {stage}: {_headline(failure.message)}",
+        details=_rest(failure.message),
         links=links,
         log_stage=stage,
         log=log,
@@ -158,8 +160,8 @@ def _invalid_alert(
     failed = [r for r in validation.results if not r.success] if validation else []
     return Alert(
         run.pipeline.name,
-        f"the data failed validation: {failure.message}",
-        details=[failure.message, "No model was trained; the champion stays."],
+        f"the data failed validation: {_headline(failure.message)}",
+        details=[*_rest(failure.message), "No model was trained; the champion stays."],
         header=("Expectation", "Column", "Severity", "Expected", "Observed") if failed else (),
         rows=[(r.expectation, r.column or "", r.severity, r.expected, r.observed) for r in failed],
         links=links,
@@ -208,6 +210,14 @@ def _last_lines(file: Path) -> Sequence[str]:
             return stream.read().decode(errors="replace").splitlines()[-LOG_LINES:]
     except FileNotFoundError:  # the task ran on another machine, or never began
         return ()
+
+
+def _headline(message: str) -> str:
+    return message.partition("\n")[0]
+
+
+def _rest(message: str) -> Sequence[str]:
+    return message.splitlines()[1:]
 
 
 def _number(value: float | None) -> str:

@@ -40,5 +40,30 @@ def retrain_docs(pipeline: Pipeline) -> str:
 
 {pipeline.description}
 
-**Owner:** {pipeline.owner}
+| | |
+|---|---|
+| **Owner** | {pipeline.owner} |
+| **Alerts to** | {", ".join(pipeline.alerts.emails) or "nobody"} |
+| **Source** | `{pipeline.source.uri}` |
+| **Predicts** | `{pipeline.target}` ({pipeline.task}), judged by `{pipeline.primary_metric}` |
+
+**What a run does.** It ingests the source as an immutable snapshot, validates and explores it, tunes the estimators,
+judges the best one on rows that tuning never saw, and promotes it if it passes the gate and beats the champion. A run
+whose champion stays, or whose candidate is rejected, is a green run.
+
+**Where to look.** The tab *Report* of a run tells it all, verdict first; *Data Docs* says what was expected of the
+data, and what was seen.
+
+**When it fails.** A source that does not answer is tried again by itself. Anything else needs a person:
+
+| Task | Usual cause | What to do |
+|---|---|---|
+| ingest | the source has moved, or its columns have changed | mend `source` or `columns` in pipeline.yaml |
+| validate | the data is not what was agreed | read *Data Docs*; talk to whoever delivers the data |
+| explore | no Java, or a question that Spark cannot answer | run `noria doctor`; mend `explore.questions` |
+| train | memory, or a search space that makes no sense | lower `tuning.workers`; mend `estimators` |
+| promote | the registry does not answer | run `noria doctor`; then clear the task |
+
+A run keeps the spec that it began with. Clear a failed task to try it again as it was; trigger a new run to use a spec
+that was changed. *Trigger* opens a form: training share, trials, seed, source and dry run.
 """

@@ -20,6 +20,7 @@ from noria.workspace import Workspace, safe_run_id
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+Links = list[tuple[str, str]]
 SMTP_CONNECTION = "smtp_default"
 SENDER = "noria@localhost"
 """Where the connection names no `from_email`."""
@@ -36,17 +37,13 @@ class _RunNotifier(BaseNotifier):
         if not self.recipients:
             return
         workspace = Workspace.open(Settings.from_env())
-        dag_id, run_id = context["dag"].dag_id, context["run_id"]
-        links = [
-            ("Run", run_url(dag_id, run_id)),
-            ("Report", report_url(dag_id, run_id)),
-            ("Data Docs", data_docs_url(dag_id, run_id)),
-        ]
-        alert = self.compose(safe_run_id(run_id), workspace, links)
+        run_id = safe_run_id(context["run_id"])
+        run = self._run(run_id, workspace)
+        alert = self.compose(run_id, run, workspace, _links(context["dag"].dag_id, context["run_id"], run, workspace))
         if alert is not None:
             self._send(alert)
 
-    def compose(self, run_id: str, workspace: Workspace, links: list[tuple[str, str]]) -> Alert | None:
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert | None:
         """The alert of a run, or none."""
         raise NotImplementedError
 
@@ -68,15 +65,24 @@ class _RunNotifier(BaseNotifier):
 class FailureNotifier(_RunNotifier):
     """Mail about a failed run, or data that failed validation."""
 
-    def compose(self, run_id: str, workspace: Workspace, links: list[tuple[str, str]]) -> Alert:
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert:
         """The alert of a run that ended badly."""
-        return failure_alert(self.pipeline, run_id, self._run(run_id, workspace), workspace, links)
+        return failure_alert(self.pipeline, run_id, run, workspace, links)
 
 
 class VerdictNotifier(_RunNotifier):
     """Mail about a new champion or a rejected candidate; a champion that stays is no news."""
 
-    def compose(self, run_id: str, workspace: Workspace, links: list[tuple[str, str]]) -> Alert | None:
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert | None:
         """The alert of a run that ended well, if there is news."""
-        run = self._run(run_id, workspace)
         return verdict_alert(run, workspace, links) if run else None
+
+
+def _links(dag_id: str, run_id: str, run: Run | None, workspace: Workspace) -> Links:
+    """The run, and those of its pages that exist."""
+    links = [("Run", run_url(dag_id, run_id))]
+    if run and workspace.stage_run(run, "report"):
+        links.append(("Report", report_url(dag_id, run_id)))
+    if run and workspace.stage_run(run, "validate"):
+        links.append(("Data Docs", data_docs_url(dag_id, run_id)))
+    return links

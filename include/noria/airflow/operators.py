@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseHook, BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
 from noria.airflow.assets import event_facts
 from noria.airflow.links import DataDocsLink, ReportLink, run_url
@@ -80,6 +80,8 @@ class StageOperator(BaseOperator):
 
     def _find_run(self, context: Context, workspace: Workspace) -> Run:
         run_id = safe_run_id(context["run_id"])
+        if self.stage == "report" and not workspace.lake.exists(run_path(self.pipeline, run_id, "run")):
+            raise AirflowSkipException("The run could not begin, so there is nothing to report.")
         if self.stage != STAGES[0]:
             return workspace.load_run(self.pipeline, run_id)
         dag = context["dag"]
@@ -112,9 +114,11 @@ class StageOperator(BaseOperator):
     def _note(self, error: NoriaError, run_id: str, settings: Settings) -> None:
         """Put the error at the end of the stage's log, where a mail takes the last lines from."""
         file = settings.log_file(self.pipeline, safe_run_id(run_id), self.stage)
+        if file.exists() and str(error) in file.read_text(encoding="utf-8", errors="replace"):
+            return  # the job has said it
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as log:
-            log.write(f"{error}\n")
+            log.write(f"ERROR {error}\n")
 
     def _announce(self, run: Run, workspace: Workspace, context: Context) -> None:
         if not self.outlets:

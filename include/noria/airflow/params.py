@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from noria.errors import InputError
 from noria.pipeline import Pipeline
 
 SOURCE_PATTERN = r"^(github|https?|file|sample)://\S+$"
@@ -60,8 +61,14 @@ def changes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[dic
     """What was changed in the form, as overrides of the spec and a source URI.
 
     Values left at their default are not overrides: then the spec holds, even if it was edited since the form was drawn.
+
+    Raises:
+        InputError: The form has no such field (a run triggered by the API or the command line can name any).
     """
-    changed = {name: value for name, value in values.items() if name in defaults and value != defaults[name]}
+    unknown = sorted(set(values) - set(defaults))
+    if unknown:
+        raise InputError(f"trigger form: unknown {', '.join(unknown)}", expected=f"some of {', '.join(defaults)}")
+    changed = {name: value for name, value in values.items() if value != defaults[name]}
     overrides = {}
     if "training_share" in changed:
         overrides["holdout.share"] = str(_share(1 - changed["training_share"]))
