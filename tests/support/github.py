@@ -2,8 +2,8 @@
 
     python -m tests.support.github --root DIR --port N
 
-Set NORIA_GITHUB_RAW_URL and NORIA_GITHUB_API_URL to what it prints. Every repository has the branch `main`; its commit is
-a hash of all its files, so it changes when a file does.
+Set NORIA_GITHUB_RAW_URL and NORIA_GITHUB_API_URL to what it prints. Every repository has the branch `main`; its commit
+is a hash of all its files, so it changes when a file does.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def read_rows(
     """Stream the rows; those with too few or too many fields go to the quarantine.
 
     Raises:
-        SourceError: The text cannot be split into rows: a quote that is never closed, or a row of more than 4 MB.
+        SourceError: The text cannot be split into rows: a quote that is never closed, or a row of more than 1 MB.
     """
     malformed = _MalformedRows(quarantine)
     names = [f"field{i}" for i in range(len(header.found))]
@@ -158,6 +158,6 @@ class _MalformedRows:
             )
         return SourceError(
             f"after data row {done + self._passed + len(self._numbers)} the text cannot be split into rows ({error})",
-            expected="closed quotes and rows of less than 4 MB",
+            expected="closed quotes and rows of less than 1 MB",
             remedy="Look for a quotation mark that is not closed.",
         )

@@ -1,4 +1,4 @@
-"""Bytes of a file as valid UTF-8 without a byte order mark; damaged places become U+FFFD."""
+"""Bytes of a file as valid UTF-8 without a byte order mark, each line ended; damaged places become U+FFFD."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class TextStream(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._decoding = True
         self._at_start = True
+        self._ended = False
+        self._last = b""
         self.damaged = False
 
     def readable(self) -> bool:
@@ -36,8 +38,17 @@ class TextStream(io.RawIOBase):
             if self._at_start:
                 text = text.lstrip(b"\r\n")
                 self._at_start = not text
-            if text or not data:
+            if text:
+                self._last = text[-1:]
                 return text
+            if not data:
+                return self._end()
+
+    def _end(self) -> bytes:
+        """The line break that a file may lack at its end, once."""
+        missing = not self._ended and self._last not in (b"", b"\n", b"\r")
+        self._ended = True
+        return b"\n" if missing else b""
 
     def _valid(self, data: bytes) -> bytes:
         if not self._decoding and data.isascii():
