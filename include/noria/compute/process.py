@@ -45,6 +45,7 @@ class JobProcess:
         self._credentials = dict(credentials or {})
         self._log_file, self._on_line = log_file, on_line
         self._process: subprocess.Popen[str] | None = None
+        self._last_line = ""
 
     def run(self) -> str:
         """Run to the end.
@@ -108,6 +109,7 @@ class JobProcess:
                 if sink is not None:
                     sink.write(line)
                     sink.flush()
+                self._last_line = line.strip() or self._last_line
                 self._on_line(line.rstrip("\n"))
 
     def _result(self, answer: str, code: int) -> str:
@@ -115,9 +117,10 @@ class JobProcess:
             said = json.loads(answer.strip().splitlines()[-1])
         except (IndexError, ValueError):
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            last = f"; its last words: {self._last_line}" if self._last_line else ""
             raise JobError(
-                f"the {self._stage} job {how} without an answer",
-                remedy="See the end of its log; signal 9 often means that memory ran out.",
+                f"the {self._stage} job {how} without an answer{last}",
+                remedy="Signal 9 often means that memory ran out." if code == -signal.SIGKILL else "See its log.",
             ) from None
         if "record" in said:
             return str(said["record"])

@@ -1,0 +1,121 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from noria.compute.process import JobProcess
+from noria.errors import JobError, SourceError
+from noria.records import Run
+from noria.settings import Settings
+from noria.workspace import Workspace
+
+ENDLESS = "sample://students?rows=100000000"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_env({"PATH": os.environ["PATH"]}, home=tmp_path / "home")
+
+
+def create(settings: Settings, source: str) -> Run:
+    return Workspace.open(settings).create_run("students", "r1", source=source)
+
+
+def jobs_of(run_id: str, home: Path) -> list[psutil.Process]:
+    """Processes of this run's jobs."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if run_id in process.cmdline() and process.environ().get("NORIA_HOME") == str(home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_the_answer_is_the_record_and_the_log_is_kept(settings: Settings, tmp_path: Path) -> None:
+    run = create(settings, "sample://students?rows=50")
+    lines: list[str] = []
+    reference = JobProcess(
+        "ingest", run, settings, log_file=tmp_path / "logs" / "ingest.log", on_line=lines.append
+    ).run()
+    assert reference == "runs/students/r1/ingest.json"
+    assert (settings.home / "lake" / reference).is_file()
+    assert (tmp_path / "logs" / "ingest.log").read_text().splitlines() == lines
+
+
+def test_an_error_of_the_job_is_raised_here_as_it_was_there(settings: Settings) -> None:
+    run = create(settings, "file:///nowhere/at/all.csv")
+    with pytest.raises(SourceError, match=r"/nowhere/at/all\.csv"):
+        JobProcess("ingest", run, settings).run()
+
+
+def test_a_killed_job_is_an_error_that_may_be_retried(settings: Settings) -> None:
+    run = create(settings, ENDLESS)
+    job = JobProcess("ingest", run, settings)
+
+    def kill() -> None:
+        assert wait_until(lambda: jobs_of("r1", settings.home))
+        jobs_of("r1", settings.home)[0].send_signal(signal.SIGKILL)
+
+    threading.Thread(target=kill).start()
+    with pytest.raises(JobError, match="killed by signal 9") as caught:
+        job.run()
+    assert caught.value.retryable
+    assert not list((settings.home / "lake").rglob("manifest.json"))
+
+
+def test_a_job_dies_with_its_parent(settings: Settings) -> None:
+    create(settings, ENDLESS)
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from noria.settings import Settings; from noria.workspace import Workspace\n"
+            "from noria.compute.process import JobProcess\n"
+            "s = Settings.from_env(); run = Workspace.open(s).load_run('students', 'r1')\n"
+            "JobProcess('ingest', run, s).run()",
+        ],
+        env=settings.child_environment(),
+    )
+    try:
+        assert wait_until(lambda: jobs_of("r1", settings.home))
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_until(lambda: not jobs_of("r1", settings.home), seconds=5)
+
+
+def test_credentials_are_seen_in_no_argument_and_no_environment(settings: Settings) -> None:
+    run = create(settings, ENDLESS)
+    job = JobProcess("ingest", run, settings, credentials={"github_default": "s3cret-token"})
+
+    def run_until_killed() -> None:
+        with contextlib.suppress(JobError):
+            job.run()
+
+    thread = threading.Thread(target=run_until_killed)
+    thread.start()
+    assert wait_until(lambda: jobs_of("r1", settings.home))
+    seen = [str(p.cmdline()) + str(p.environ()) for p in jobs_of("r1", settings.home)]
+    job.kill()
+    thread.join()
+    assert seen
+    assert "s3cret" not in "".join(seen)
