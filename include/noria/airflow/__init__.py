@@ -4,13 +4,13 @@ No rule of the business lives here. `dags/` wires what is here; `plugins/noria_p
 
 What Airflow's processes find in their environment:
 
-- NORIA_HOME and the other NORIA_* of `noria.settings`: all of them; NORIA_UI_URL is the base of links in mails and reports.
-- AIRFLOW__CORE__DAGS_FOLDER, AIRFLOW__CORE__PLUGINS_FOLDER: all; dags/ and plugins/ of this checkout.
-- AIRFLOW_CONN_SMTP_DEFAULT: DAG processor; where mails go, such as {"conn_type": "smtp", "host": "127.0.0.1", "port": 25,
-  "extra": {"disable_ssl": true, "disable_tls": true, "from_email": "noria@example.org"}}. Without it an alert is no more
-  than an error in the DAG processor's log.
-- AIRFLOW_CONN_SPARK_DEFAULT: workers; where explore runs, such as {"conn_type": "spark", "host": "local[2]"}. Without it
-  Spark runs on this machine.
+- AIRFLOW__CORE__DAGS_FOLDER, AIRFLOW__CORE__PLUGINS_FOLDER: all of them; dags/ and plugins/ of this checkout.
+- NORIA_HOME and the other NORIA_* of `noria.settings`: all; NORIA_UI_URL is the base of links in mails and reports.
+- AIRFLOW_CONN_SMTP_DEFAULT: DAG processor; where mails go. Plain SMTP is {"conn_type": "smtp", "host": "127.0.0.1",
+  "port": 25, "extra": {"disable_ssl": true, "disable_tls": true, "from_email": "noria@example.org"}}. Without it an
+  alert is no more than an error in the DAG processor's log.
+- AIRFLOW_CONN_SPARK_DEFAULT: workers; where explore runs, such as {"conn_type": "spark", "host": "local[2]"}. Without
+  it Spark runs on this machine.
 - AIRFLOW_CONN_<ID>: workers; its password is the token of a source whose spec names the connection.
 - PATH, JAVA_HOME: workers; the system's own Java, if it is to be used.
 
