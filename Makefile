@@ -1,11 +1,45 @@
-PY := .venv/bin/python
-.PHONY: help
+# Set up, run and test Noria. Only python3 and the package registry are needed; all else goes into .venv.
+PYTHON ?= python3
+PIPELINE ?= students
+BIN := .venv/bin
+PY := $(BIN)/python
+export PIPELINE SOURCE PORT SET ONCE
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint lock clean schema env
+
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.PHONY: schema env
+setup: ## make .venv from the committed lock; nothing outside the checkout is changed
+	@$(PYTHON) tools/setup.py
+
+run: setup ## start Airflow here and retrain; ONCE=1 ends with the run. PORT= SOURCE= PIPELINE=students SET="trials=8 seed=1"
+	@set --; \
+	[ -z "$$ONCE" ] || [ "$$ONCE" = 0 ] || set -- "$$@" --once; \
+	[ -z "$$PORT" ] || set -- "$$@" --port "$$PORT"; \
+	[ -z "$$SOURCE" ] || set -- "$$@" --source "$$SOURCE"; \
+	for change in $$SET; do set -- "$$@" --set "$$change"; done; \
+	exec $(BIN)/noria up "$$PIPELINE" "$$@"
+
+test: ## set up with the test tools, then check and test everything
+	@$(PYTHON) tools/setup.py --test
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=15
+
+lint: ## style, format, types and the direction of imports; changes no file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: ## compile all locks anew from requirements.in and requirements/*.in
+	@$(PY) tools/lock.py
+
+clean: ## remove .venv and caches; the state under ./var stays
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build include/noria.egg-info
+
 schema: ## write the JSON Schema of pipeline.yaml anew
 	@$(PY) tools/make_schema.py
 
 env: ## write .env with fresh secrets for docker-compose.yaml
-	@python3 tools/make_env.py
+	@$(PYTHON) tools/make_env.py

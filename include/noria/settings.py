@@ -79,11 +79,16 @@ class Settings:
         return Settings.from_env({**self._environ, "NORIA_HOME": str(home)}, home=home)
 
     def child_environment(self) -> dict[str, str]:
-        """Environment for a child process that shall see the same settings; credentials are left out."""
-        env = {k: v for k, v in self._environ.items() if not k.startswith("AIRFLOW_CONN_")}
-        env["NORIA_HOME"] = str(self.home)
-        env["PYTHONUNBUFFERED"] = "1"
-        return env
+        """Environment for a child process that shall see the same settings; credentials are left out.
+
+        Airflow's own settings are left out too: jobs do not use Airflow, and its keys are among them.
+        """
+        env = self.full_environment()
+        return {k: v for k, v in env.items() if not k.startswith(("AIRFLOW_CONN_", "AIRFLOW__"))}
+
+    def full_environment(self) -> dict[str, str]:
+        """Environment for Airflow itself: the same settings, with the connections."""
+        return {**self._environ, "NORIA_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
 
     def log_file(self, pipeline: str, run_id: str, stage: str) -> Path:
         """Where the log of a stage of a run is kept."""

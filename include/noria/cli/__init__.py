@@ -12,7 +12,9 @@ import sys
 from noria.errors import ExitCode, NoriaError
 
 COMMANDS = {
+    "up": "start Airflow here, retrain a pipeline and follow the run",
     "run": "run a pipeline without Airflow",
+    "inbox": "list or show the mails that `noria up` has kept",
     "bench": "take a measurement that the README quotes",
     "new": "write a pipeline folder from a CSV file",
 }

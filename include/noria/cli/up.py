@@ -1,0 +1,205 @@
+"""Start Airflow on this machine, retrain a pipeline and follow the run; the UI stays until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from noria.errors import ExitCode, InputError, StorageError
+from noria.launcher.api import run_page
+from noria.launcher.component import tail
+from noria.launcher.follow import Outcome, follow
+from noria.launcher.stack import Stack
+from noria.mailbox import inbox
+from noria.pipeline import Pipeline, load_pipeline
+from noria.records import Decision, Failure, Report, Run
+from noria.settings import Settings
+from noria.workspace import Workspace, safe_run_id
+
+DAG_SECONDS = 60.0
+MAIL_SECONDS = 20.0
+LOG_LINES = 25
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `noria up`."""
+    parser.add_argument("name", metavar="NAME", nargs="?", default="students", help="the pipeline (default: students)")
+    parser.add_argument("--once", action="store_true", help="end when the run ends; exit code 0 if it succeeded")
+    parser.add_argument("--port", type=int, metavar="N", help="port of the UI (default: 8080 or a free one)")
+    parser.add_argument(
+        "--source", metavar="URI", help="github://owner/repo/path@ref, https://…, file:///…, sample://…"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the trigger form: training_share, trials, seed, dry_run",
+    )
+    parser.add_argument("--home", type=Path, metavar="DIR", help="state folder (default: NORIA_HOME or ./var)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Boot, trigger, follow; the exit code."""
+    settings = Settings.from_env()
+    if args.home is not None:
+        settings = settings.with_home(args.home.resolve())
+    pipeline = load_pipeline(args.name, settings.pipelines, source=args.source)
+    conf = _conf(args.set, pipeline.source.uri if args.source else None)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    session = _Session(settings, pipeline, console)
+    begun = time.monotonic()
+    try:
+        stack = Stack(settings, port=args.port, scheduled_runs=not args.once, tell=session.tell)
+        with stack:
+            session.tell(f"Airflow is up after {time.monotonic() - begun:.0f} s: {stack.url}")
+            session.tell(f"log in as {stack.user} with the password {stack.password}")
+            outcome = session.retrain(stack, conf)
+            session.conclude(stack, outcome, wait_for_mail=args.once)
+            if not args.once:
+                session.stay(stack)
+            console.print("stopping Airflow …")
+    except KeyboardInterrupt:
+        console.print("interrupted; Airflow is stopped")
+        return int(ExitCode.FAILED) if session.outcome is None else session.exit_code
+    return session.exit_code
+
+
+class _Session:
+    """One run that a person waits for."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, console: Console) -> None:
+        self._pipeline, self._console = pipeline, console
+        self._workspace = Workspace.open(settings)
+        self._home = settings.home
+        self._settings = settings
+        self._dag_id = f"{pipeline.name}__retrain"
+        self._begun = time.monotonic()
+        self._mails_before = len(inbox.read(settings.home))
+        self.outcome: Outcome | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if the run succeeded, whatever its verdict; else what the failed stage ended with."""
+        if self.outcome is None or self.outcome.state != "success":
+            failure = self._failure()
+            return failure.exit_code if failure else int(ExitCode.FAILED)
+        return int(ExitCode.OK)
+
+    def tell(self, line: str) -> None:
+        """One line with the seconds since the start."""
+        self._console.print(f"{time.monotonic() - self._begun:6.1f} s  {line}")
+
+    def retrain(self, stack: Stack, conf: dict[str, Any]) -> Outcome:
+        """Trigger the pipeline's DAG and follow the run to its end, or stop it if this is interrupted."""
+        self._wait_for_dag(stack)
+        for left in stack.api.unfinished_runs(self._dag_id):
+            if left["run_type"] == "manual":  # triggered by a launcher that did not live to see its end
+                stack.api.fail_run(self._dag_id, left["dag_run_id"], "Airflow was stopped before this run ended.")
+        self._run_id = stack.api.trigger(self._dag_id, conf)
+        self.tell(f"run {self._run_id} of {self._dag_id}: {run_page(stack.url, self._dag_id, self._run_id)}")
+        try:
+            self.outcome = follow(stack.api, self._dag_id, self._run_id, check=stack.check, tell=self.tell)
+        except KeyboardInterrupt:
+            stack.api.fail_run(self._dag_id, self._run_id, "Interrupted by the person who started it.")
+            raise
+        return self.outcome
+
+    def conclude(self, stack: Stack, outcome: Outcome, *, wait_for_mail: bool) -> None:
+        """Verdict, report, mail, address."""
+        run = self._frozen_run()
+        decision = self._workspace.find(run, "promote", Decision) if run else None
+        report = self._workspace.find(run, "report", Report) if run else None
+        self.tell(f"the run ended as {outcome.state} after {outcome.seconds:.1f} s")
+        if decision:
+            self._console.print(f"\n{decision.verdict}: {'; '.join(decision.reasons)}")
+        if outcome.state != "success":
+            self._explain(outcome)
+        if report:
+            self._console.print(f"report: {self._workspace.lake.url(report.html)}")
+        if wait_for_mail and self._mail_is_due(outcome, decision):
+            self._wait_for_mail(stack)
+        for mail in inbox.read(self._home)[self._mails_before :]:
+            self._console.print(f"mail {mail.number}: {mail.subject}   (noria inbox {mail.number})")
+        self._console.print(f"UI:     {run_page(stack.url, self._dag_id, self._run_id)}")
+
+    def stay(self, stack: Stack) -> None:
+        """Keep Airflow up until somebody stops it or a component ends."""
+        self._console.print(
+            f"        log in as {stack.user} with the password {stack.password}; Ctrl-C ends everything"
+        )
+        while True:
+            stack.check()
+            time.sleep(1)
+
+    def _wait_for_dag(self, stack: Stack) -> None:
+        deadline = time.monotonic() + DAG_SECONDS
+        while (dag := stack.api.dag(self._dag_id)) is None:
+            stack.check()
+            if time.monotonic() > deadline:
+                errors = "\n".join(f"{file}: {trace}" for file, trace in stack.api.import_errors().items())
+                raise InputError(
+                    f"Airflow found no DAG {self._dag_id} within {DAG_SECONDS:.0f} s. {errors}",
+                    remedy="Run `noria doctor`; it reads every pipeline.yaml.",
+                )
+            time.sleep(0.3)
+        if dag["is_paused"]:
+            stack.api.unpause(self._dag_id)
+
+    def _frozen_run(self) -> Run | None:
+        try:
+            return self._workspace.load_run(self._pipeline.name, safe_run_id(self._run_id))
+        except StorageError:  # it ended before its first stage began
+            return None
+
+    def _failure(self) -> Failure | None:
+        run = self._frozen_run() if hasattr(self, "_run_id") else None
+        return self._workspace.failure(run) if run else None
+
+    def _explain(self, outcome: Outcome) -> None:
+        failure = self._failure()
+        for task in outcome.failed_tasks:
+            log = self._settings.log_file(self._pipeline.name, safe_run_id(self._run_id), task)
+            self._console.print(f"\n{task} failed; the end of {log}:\n{tail(log, LOG_LINES) or '(nothing was logged)'}")
+        if failure:
+            self._console.print(f"\n{failure.stage}: {failure.message}")
+
+    def _mail_is_due(self, outcome: Outcome, decision: Decision | None) -> bool:
+        news = outcome.state != "success" or decision is None or decision.verdict != "keep"
+        return news and bool(self._pipeline.alerts.emails)
+
+    def _wait_for_mail(self, stack: Stack) -> None:
+        """Alerts leave a few seconds after the run; ending Airflow before would lose them."""
+        deadline = time.monotonic() + MAIL_SECONDS
+        while time.monotonic() < deadline and len(inbox.read(self._home)) == self._mails_before:
+            stack.check()
+            time.sleep(0.2)
+
+
+def _conf(changes: list[str], source: str | None) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    conf: dict[str, Any] = {}
+    for change in changes:
+        key, separator, value = change.partition("=")
+        if not (separator and key):
+            raise InputError(f"--set {change}", expected="KEY=VALUE, such as trials=8")
+        conf[key] = YAML(typ="safe", pure=True).load(value)
+    if source is not None:
+        conf["source"] = source
+    return conf
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # stopping cleanly takes seconds and is not cut short
+    raise KeyboardInterrupt

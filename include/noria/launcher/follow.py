@@ -1,0 +1,93 @@
+"""Following one run: lines of progress as its tasks change state, until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from noria.launcher.api import AirflowApi
+
+POLL_SECONDS = 0.5
+ENDED = ("success", "failed")
+MARKS = {"success": "✓", "failed": "✗", "up_for_retry": "↻", "upstream_failed": "-", "skipped": "-", "running": "▸"}
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        state: success or failed.
+        seconds: From its start to its end.
+        failed_tasks: Those that failed themselves.
+    """
+
+    state: str
+    seconds: float
+    failed_tasks: list[str] = field(default_factory=list)
+
+
+def follow(
+    api: AirflowApi, dag_id: str, run_id: str, *, check: Callable[[], None], tell: Callable[[str], None]
+) -> Outcome:
+    """Wait for the run's end.
+
+    Args:
+        api: Where the run is.
+        dag_id: Its DAG.
+        run_id: The run.
+        check: Called at every poll; raises when waiting has become pointless.
+        tell: Called with each line.
+    """
+    seen: dict[str, tuple[str | None, int]] = {}
+    waiting_told = False
+    while True:
+        check()
+        try:
+            run = api.run(dag_id, run_id)
+            tasks = api.tasks(dag_id, run_id)
+            others = api.unfinished_runs(dag_id) if run["state"] == "queued" and not waiting_told else []
+        except httpx.HTTPError:  # busy; a server that is gone for good is what `check` sees
+            time.sleep(POLL_SECONDS)
+            continue
+        ahead = [other["dag_run_id"] for other in others if other["state"] == "running"]
+        if ahead:
+            tell(f"waiting for {ahead[0]}, which runs now; runs of one pipeline do not overlap")
+            waiting_told = True
+        for task in sorted(tasks, key=lambda t: t["start_date"] or "~"):
+            state = (task["state"], task["try_number"])
+            if seen.get(task["task_id"]) != state:
+                seen[task["task_id"]] = state
+                if line := _line(task):
+                    tell(line)
+        if run["state"] in ENDED:
+            return Outcome(
+                state=run["state"],
+                seconds=_seconds(run["start_date"], run["end_date"]),
+                failed_tasks=[t["task_id"] for t in tasks if t["state"] == "failed"],
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _line(task: dict[str, Any]) -> str:
+    state = task["state"]
+    if state not in MARKS:
+        return ""
+    if state == "running":
+        again = f" (try {task['try_number']})" if task["try_number"] > 1 else ""
+        return f"{MARKS[state]} {task['task_id']:<10} running{again}"
+    seconds = f"{_seconds(task['start_date'], task['end_date']):6.1f} s" if task["start_date"] else " " * 8
+    note = "" if state == "success" else f"  {state.replace('_', ' ')}"
+    return f"{MARKS[state]} {task['task_id']:<10}{seconds}{note}"
+
+
+def _seconds(start: str | None, end: str | None) -> float:
+    if start is None:
+        return 0.0
+    ended = datetime.fromisoformat(end) if end else datetime.now(UTC)
+    return (ended - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,238 @@
+"""Airflow's four components on loopback: one stack a home, booted, watched and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from noria.errors import BusyError, InputError, NoriaError
+from noria.launcher.api import AirflowApi
+from noria.launcher.component import AIRFLOW, COMPONENTS, Component, tail
+from noria.launcher.credentials import USER, Credentials, write_private
+from noria.launcher.environment import HOST, airflow_environment, airflow_home, ignored_settings
+from noria.launcher.processes import end_trees, find, identify
+from noria.mailbox import inbox
+from noria.mailbox.sink import MailSink
+from noria.settings import Settings
+
+BOOT_SECONDS = 180.0
+KEEP_LOGS_DAYS = 30
+
+
+class ComponentError(NoriaError):
+    """A component of Airflow ended, or did not come up."""
+
+
+class Stack:
+    """The components for the length of a context.
+
+    Args:
+        settings: Of the caller; the stack takes its home for itself.
+        port: Of the UI; none for 8080 or, if that is taken, any free one.
+        scheduled_runs: Whether runs start by their schedule, or by hand only.
+        tell: Called with lines for the person who waits.
+    """
+
+    def __init__(
+        self, settings: Settings, *, port: int | None, scheduled_runs: bool, tell: Callable[[str], None]
+    ) -> None:
+        self._settings, self._wanted_port, self._scheduled_runs, self._tell = settings, port, scheduled_runs, tell
+        self._logs = settings.home / "logs" / "launcher"
+        self._state = settings.home / "launcher.json"
+        self._components: list[Component] = []
+        self._undo = contextlib.ExitStack()
+        self.user = USER
+
+    def __enter__(self) -> Stack:
+        try:
+            self._boot()
+        except BaseException:
+            self._undo.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def check(self) -> None:
+        """Raise ComponentError if a component has ended."""
+        for component in self._components:
+            if component.exit_code is not None:
+                raise ComponentError(
+                    f"Airflow's {component.name} ended with exit code {component.exit_code}; "
+                    f"the end of {component.log_file}:\n{component.tail()}\n",
+                    remedy="Everything else was stopped. Run `noria doctor` for the usual causes, then start again.",
+                )
+
+    def _boot(self) -> None:
+        self._take_home()
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self.port = choose_port(self._wanted_port)
+        self.url = f"http://{HOST}:{self.port}"
+        credentials = Credentials.of_home(self._settings.home)
+        self.password = credentials.password
+        sink = self._undo.enter_context(MailSink(inbox.folder(self._settings.home)))
+        environment = airflow_environment(
+            self._settings,
+            credentials,
+            ui_port=self.port,
+            smtp_port=sink.port,
+            scheduled_runs=self._scheduled_runs,
+        )
+        for name in ignored_settings(self._settings, environment):
+            self._tell(f"{name} of your environment is not used here")
+        _prune_logs(airflow_home(self._settings) / "logs")
+        self._migrate(environment)
+        self.api = AirflowApi(self.url, self.password)
+        self._undo.callback(self.api.close)
+        self._start(environment)
+        self._wait_until_healthy()
+
+    def _take_home(self) -> None:
+        """Become the only launcher of this home, and end what a killed one has left."""
+        self._settings.home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._settings.home / "launcher.lock")
+        try:
+            self._undo.enter_context(lock.acquire(blocking=False))
+        except Timeout:
+            state = self._read_state()
+            raise BusyError(
+                f"Noria is running in {self._settings.home} already: {state.get('url', 'starting')} "
+                f"(process {state.get('pid', 'unknown')})",
+                remedy="Use that one, or stop it with Ctrl-C, or give this one a home of its own with NORIA_HOME.",
+            ) from None
+        left = [process for i in self._read_state().get("components", []) if (process := find(i))]
+        if left:
+            self._tell("ending what an earlier start has left running")
+            end_trees(left)
+        self._undo.callback(self._state.unlink, missing_ok=True)
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            state = json.loads(self._state.read_text())
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def _migrate(self, environment: dict[str, str]) -> None:
+        """Bring the metadata database to Airflow's version; the version that did it last is noted beside it."""
+        from importlib.metadata import version
+
+        note = airflow_home(self._settings) / "migrated"
+        wanted = version("apache-airflow-core")
+        database = airflow_home(self._settings) / "airflow.db"
+        if database.exists() and note.exists() and note.read_text() == wanted:
+            return
+        self._tell("preparing Airflow's database")
+        log_file = self._logs / "migrate.log"
+        with log_file.open("wb") as log:
+            done = subprocess.run(
+                [*AIRFLOW, "db", "migrate"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise ComponentError(
+                f"`airflow db migrate` ended with exit code {done.returncode}; the end of {log_file}:\n"
+                f"{tail(log_file, 25)}\n"
+            )
+        note.write_text(wanted)
+
+    def _start(self, environment: dict[str, str]) -> None:
+        self._tell("starting Airflow")
+        warden = subprocess.Popen(
+            [sys.executable, "-m", "noria.launcher.warden"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        assert warden.stdin is not None  # noqa: S101  it is a pipe
+        self._undo.callback(warden.wait)
+        self._undo.callback(warden.stdin.close)
+        self._undo.callback(self._end)
+        for name in COMPONENTS:
+            component = Component(name, environment, self._logs / f"{name}.log")
+            self._components.append(component)
+            warden.stdin.write(json.dumps(identify(component.process)) + "\n")
+            warden.stdin.flush()
+            self._note_state()
+
+    def _note_state(self) -> None:
+        state = {
+            "pid": os.getpid(),
+            "url": self.url,
+            "components": [identify(c.process) for c in self._components if c.exit_code is None],
+        }
+        write_private(self._state, json.dumps(state))
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + BOOT_SECONDS
+        while True:
+            health = self.api.health()
+            if health and all(status == "healthy" for status in health.values()):
+                return
+            self.check()
+            if time.monotonic() > deadline:
+                raise ComponentError(
+                    f"Airflow was not healthy within {BOOT_SECONDS:.0f} s: {health or 'its API server does not answer'}",
+                    remedy=f"See the logs in {self._logs}.",
+                )
+            time.sleep(0.2)
+
+    def _end(self) -> None:
+        end_trees(c.process for c in self._components if c.process.is_running())
+        for component in self._components:
+            component.reap()
+
+
+def choose_port(wanted: int | None) -> int:
+    """The port asked for, else 8080 if it is free, else any free one.
+
+    Raises:
+        InputError: The port asked for is taken or not allowed.
+    """
+    if wanted is not None:
+        try:
+            return _bind(wanted)
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise InputError(
+                f"port {wanted} on {HOST}: {reason}",
+                remedy="Name another one (make run PORT=8081), or none, then a free one is taken.",
+            ) from None
+    try:
+        return _bind(8080)
+    except OSError:
+        return _bind(0)
+
+
+def _bind(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, port))
+        return int(probe.getsockname()[1])
+
+
+def _prune_logs(folder: Path) -> None:
+    """Forget task logs that are older than anybody will ask for."""
+    oldest = time.time() - KEEP_LOGS_DAYS * 86400
+    for file in folder.rglob("*.log"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
