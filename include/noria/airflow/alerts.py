@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noria.airflow.pages import find_validation
 from noria.errors import ExitCode
 from noria.pipeline import Pipeline
-from noria.records import STAGES, Candidate, Decision, Failure, Metrics, Run, ValidationReport
+from noria.records import STAGES, Candidate, Decision, Failure, Metrics, Run
 from noria.workspace import Workspace, run_path
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _templates() -> jinja2.Environment:
 def _invalid_alert(
     run: Run, failure: Failure, workspace: Workspace, links: Sequence[tuple[str, str]], log: Sequence[str]
 ) -> Alert:
-    validation = workspace.find(run, "validate", ValidationReport)
+    validation = find_validation(run, workspace)
     failed = [r for r in validation.results if not r.success] if validation else []
     return Alert(
         run.pipeline.name,

@@ -11,6 +11,7 @@ from airflow.sdk import BaseNotifier
 
 from noria.airflow.alerts import Alert, failure_alert, to_message, verdict_alert
 from noria.airflow.links import data_docs_url, report_url, run_url
+from noria.airflow.pages import find_pages
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline
 from noria.records import Run
@@ -81,8 +82,9 @@ class VerdictNotifier(_RunNotifier):
 def _links(dag_id: str, run_id: str, run: Run | None, workspace: Workspace) -> Links:
     """The run, and those of its pages that exist."""
     links = [("Run", run_url(dag_id, run_id))]
-    if run and workspace.stage_run(run, "report"):
+    pages = find_pages(run, workspace) if run else {}
+    if "report" in pages:
         links.append(("Report", report_url(dag_id, run_id)))
-    if run and workspace.stage_run(run, "validate"):
+    if "data-docs" in pages:
         links.append(("Data Docs", data_docs_url(dag_id, run_id)))
     return links

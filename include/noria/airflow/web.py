@@ -12,9 +12,9 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from noria.airflow.defaults import RETRAIN_SUFFIX
+from noria.airflow.pages import find_pages
 from noria.errors import NoriaError
 from noria.pipeline import NAME_PATTERN
-from noria.records import Report, ValidationReport
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, safe_run_id
 
@@ -74,11 +74,9 @@ def _pages(dag_id: str, run_id: str) -> dict[str, str]:
         run = workspace.load_run(pipeline, safe_id)
     except NoriaError:
         return {}
-    report = workspace.find(run, "report", Report)
-    validation = workspace.find(run, "validate", ValidationReport)
-    paths = {"report": report.html if report else None, "data-docs": validation.docs if validation else None}
     folder = run_path(pipeline, safe_id, "") + "/"
-    return {kind: path.removeprefix(folder) for kind, path in paths.items() if path and path.startswith(folder)}
+    pages = find_pages(run, workspace).items()
+    return {kind: path.removeprefix(folder) for kind, path in pages if path.startswith(folder)}
 
 
 def _workspace() -> Workspace:

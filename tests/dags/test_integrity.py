@@ -1,0 +1,120 @@
+"""Every DAG loads, and keeps the rules that all DAGs keep. The messages say how to mend one that does not."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+
+from noria.airflow.defaults import Tag
+from tests.support.airflow import CHECKOUT
+
+STUDENTS = CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml"
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(CHECKOUT / "dags")
+
+
+@pytest.fixture(scope="module")
+def retrain(bag: DagBag):
+    return bag.dags["students__retrain"]
+
+
+def test_every_file_loads(bag: DagBag) -> None:
+    assert bag.import_errors == {}, "a DAG file or a pipeline folder does not load; mend what the message names"
+    assert "students__retrain" in bag.dags
+
+
+def test_every_dag_keeps_the_rules(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        who = f"DAG {dag.dag_id} in {dag.fileloc}"
+        assert dag.doc_md, f"{who}: give it doc_md; somebody reads it at night"
+        assert "Owner" in dag.doc_md, f"{who}: its doc_md names no owner"
+        assert Tag.NORIA in dag.tags, f"{who}: take its tags from noria.airflow.defaults.Tag"
+        assert dag.catchup is False, f"{who}: set catchup=False; a missed day is not made up for"
+        assert dag.max_active_runs == 1, f"{who}: set max_active_runs=1; runs of one pipeline must not overlap"
+        assert dag.on_failure_callback, f"{who}: set on_failure_callback; a killed task calls nobody"
+        for task in dag.tasks:
+            assert task.owner not in ("", "airflow"), (
+                f"{who}, task {task.task_id}: take default_args from task_defaults"
+            )
+            assert task.retries > 0, f"{who}, task {task.task_id}: set retries; a source may be away for a moment"
+            assert task.retry_exponential_backoff, f"{who}, task {task.task_id}: set retry_exponential_backoff"
+            assert task.execution_timeout, f"{who}, task {task.task_id}: set execution_timeout"
+            assert task.execution_timeout > timedelta(minutes=5)
+
+
+def test_every_dag_can_be_stored(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).task_ids == dag.task_ids
+
+
+def test_stages_follow_one_another_and_the_report_is_a_teardown(retrain) -> None:
+    order = [task.task_id for task in retrain.topological_sort()]
+    assert order == ["ingest", "validate", "explore", "train", "promote", "report"]
+    assert [t.task_id for t in retrain.tasks if t.is_teardown] == ["report"]
+    assert retrain.get_task("report").on_failure_fail_dagrun
+
+
+def test_stages_are_in_groups(retrain) -> None:
+    groups = retrain.task_group.get_task_group_dict()
+    assert set(groups["data"].children) == {"ingest", "validate", "explore"}
+    assert set(groups["model"].children) == {"train", "promote"}
+
+
+def test_schedule_owner_and_form_come_from_the_spec(retrain) -> None:
+    assert retrain.schedule == "0 5 * * *"
+    assert retrain.owner == "data-science"
+    assert retrain.params.dump() == {
+        "training_share": 0.7,
+        "trials": 24,
+        "seed": 42,
+        "source": "sample://students?rows=1000&seed=7",
+        "dry_run": False,
+    }
+    assert all(retrain.params.get_param(name).description for name in retrain.params)
+
+
+def test_assets_are_produced_by_ingest_and_promote(retrain) -> None:
+    outlets = {task.task_id: [asset.uri for asset in task.outlets] for task in retrain.tasks if task.outlets}
+    assert outlets == {"ingest": ["noria://snapshots/students"], "promote": ["noria://models/students"]}
+
+
+def test_a_dag_file_wires_and_does_no_more() -> None:
+    for file in (CHECKOUT / "dags").glob("*.py"):
+        length = len(file.read_text().splitlines())
+        assert length <= 60, f"{file} has {length} lines; move what is not wiring to include/noria"
+
+
+def test_own_pipelines_and_broken_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pipeline(tmp_path / "pupils")
+    _pipeline(tmp_path / "typo", "target: math_score", "traget: math_score")
+    _pipeline(tmp_path / "clock", '"0 5 * * *"', '"every morning"')
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("NORIA_PIPELINES", str(tmp_path))
+
+    bag = DagBag(CHECKOUT / "dags")
+
+    assert {"students__retrain", "pupils__retrain"} <= set(bag.dags)
+    assert not {"typo__retrain", "clock__retrain", "empty__retrain"} & set(bag.dags)
+    (file, message), *others = bag.import_errors.items()
+    assert others == []
+    assert file.endswith("broken_pipelines.py")
+    assert f"{tmp_path}/typo/pipeline.yaml:" in message
+    assert "did you mean 'target'?" in message
+    assert f"{tmp_path}/clock/pipeline.yaml:" in message
+    assert "every morning" in message
+
+
+def _pipeline(folder: Path, old: str = "", new: str = "") -> None:
+    folder.mkdir()
+    shutil.copy(STUDENTS, folder)
+    text = (folder / "pipeline.yaml").read_text().replace("name: students", f"name: {folder.name}", 1)
+    assert old in text
+    (folder / "pipeline.yaml").write_text(text.replace(old, new, 1) if old else text)

@@ -1,0 +1,1 @@
+from tests.support import airflow  # noqa: F401  before anything imports Airflow
