@@ -22,8 +22,6 @@ class TextStream(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._decoding = True
         self._at_start = True
-        self._ended = False
-        self._last = b""
         self.damaged = False
 
     def readable(self) -> bool:
@@ -34,26 +32,20 @@ class TextStream(io.RawIOBase):
         """Up to about `size` bytes; empty at the end alone."""
         while True:
             data = self._file.read(size)
-            text = self._valid(data)
+            at_end = size < 0 or len(data) < size
+            text = self._valid(data, final=at_end)
             if self._at_start:
                 text = text.lstrip(b"\r\n")
                 self._at_start = not text
-            if text:
-                self._last = text[-1:]
+            if at_end and text and not text.endswith((b"\n", b"\r")):
+                return text + b"\n"
+            if text or not data:
                 return text
-            if not data:
-                return self._end()
 
-    def _end(self) -> bytes:
-        """The line break that a file may lack at its end, once."""
-        missing = not self._ended and self._last not in (b"", b"\n", b"\r")
-        self._ended = True
-        return b"\n" if missing else b""
-
-    def _valid(self, data: bytes) -> bytes:
+    def _valid(self, data: bytes, *, final: bool) -> bytes:
         if not self._decoding and data.isascii():
             return data
-        text = self._decoder.decode(data, final=not data)
+        text = self._decoder.decode(data, final=final)
         self._decoding = bool(self._decoder.getstate()[0])
         self.damaged = self.damaged or REPLACEMENT in text
         return text.encode()
