@@ -190,7 +190,7 @@ class Stack:
             self.check()
             if time.monotonic() > deadline:
                 raise ComponentError(
-                    f"Airflow was not healthy within {BOOT_SECONDS:.0f} s: {health or 'its API server does not answer'}",
+                    f"Airflow is not healthy after {BOOT_SECONDS:.0f} s: {health or 'its API server does not answer'}",
                     remedy=f"See the logs in {self._logs}.",
                 )
             time.sleep(0.2)

@@ -1,7 +1,7 @@
 """`python -m noria.launcher.warden`: ends Airflow's components when the launcher died without doing so.
 
-Its standard input is a pipe from the launcher: a line of JSON for each component, and its end when the launcher is gone,
-however it went. A component that has ended by then is no concern of the warden's.
+Its standard input is a pipe from the launcher: a line of JSON for each component, and its end when the launcher is
+gone, however it went. A component that has ended by then is no concern of the warden's.
 """
 
 from __future__ import annotations

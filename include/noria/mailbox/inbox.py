@@ -6,9 +6,7 @@ import email
 import email.policy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import EmailMessage
 from pathlib import Path
-from typing import cast
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def read(home: Path) -> list[Mail]:
 
 
 def _parse(number: int, path: Path) -> Mail:
-    message = cast(EmailMessage, email.message_from_bytes(path.read_bytes(), policy=email.policy.default))
+    message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
     body = message.get_body(preferencelist=("plain", "html"))
     return Mail(
         number=number,
