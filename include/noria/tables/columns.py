@@ -104,7 +104,8 @@ def _by_distinct_text(column: Column, text: pa.StringArray, parse: Callable[[str
 
 def _cast_integer(text: pa.StringArray) -> pa.Array | None:
     values = text.cast(pa.int64())
-    return None if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py() else values  # 0x1F is no score
+    hexadecimal = any(pc.any(pc.match_substring(text, x)).as_py() for x in "xX")  # the cast takes 0x1F for a number
+    return None if hexadecimal else values
 
 
 def _cast_number(text: pa.StringArray) -> pa.Array | None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from noria.errors import SourceError
 from noria.pipeline import Column, Csv
@@ -21,10 +20,10 @@ from noria.tables.header import read_header
 from noria.tables.quarantine import Quarantine
 from noria.tables.reader import TextRows, read_rows
 from noria.tables.text import REPLACEMENT
+from noria.tables.writer import TableWriter
 
 VERSION = 1
 """Raised whenever the same text would be typed otherwise, so that new snapshots are made."""
-GROUP_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -63,19 +62,11 @@ def type_table(source: Path, settings: Csv, columns: Sequence[Column], table: Pa
     header = read_header(source, settings, columns)
     schema = pa.schema([arrow_field(c) for c in columns])
     rows = 0
-    with Quarantine(quarantine) as kept_out, pq.ParquetWriter(table, schema, compression="zstd") as writer:
-        group: list[pa.RecordBatch] = []
-        waiting = 0
-        for batch in read_rows(source, settings, columns, header, kept_out):
-            good = _typed(batch, columns, schema, kept_out)
-            group.append(good)
-            waiting += good.num_rows
+    with Quarantine(quarantine) as kept_out, TableWriter(table, schema) as writer:
+        for text in read_rows(source, settings, columns, header, kept_out):
+            good = _typed(text, columns, schema, kept_out)
             rows += good.num_rows
-            if waiting >= GROUP_ROWS:
-                writer.write_table(pa.Table.from_batches(group, schema))
-                group, waiting = [], 0
-        if waiting:
-            writer.write_table(pa.Table.from_batches(group, schema))
+            writer.write(good)
     if rows + kept_out.rows == 0:
         raise SourceError("the file has a header and no rows", expected="at least one row", remedy="Check the source.")
     return TypedTable(rows, kept_out.rows, dict(kept_out.reasons.most_common()), header.extra, kept_out.path)
