@@ -1,1 +1,10 @@
-"""The run's HTML file: pictures and templates over records. Reads records, decides nothing."""
+"""How a run looks to people: one HTML page with its style and pictures inside, which loads nothing and runs nothing.
+
+Pages are made of records alone; what they mean is decided elsewhere, and no model is ever loaded here.
+"""
+
+from noria.report.data_docs import render_data_docs
+from noria.report.document import Document
+from noria.report.page import render_report
+
+__all__ = ["Document", "render_data_docs", "render_report"]

@@ -1,0 +1,96 @@
+"""Figures and names as people read them; used as filters in the templates."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+METRIC_NAMES = {
+    "r2": "R²",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
+    "rae": "Relative absolute error",
+    "rse": "Relative squared error",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "roc_auc": "ROC AUC",
+    "f1": "F1",
+    "log_loss": "Log loss",
+}
+SHORT_METRIC_NAMES = {"r2": "R²", "mae": "MAE", "rmse": "RMSE", "rae": "RAE", "rse": "RSE", "roc_auc": "AUC"}
+ESTIMATOR_NAMES = {
+    "dummy": "Dummy (mean or majority)",
+    "linear": "Linear",
+    "ridge": "Ridge",
+    "random_forest": "Random forest",
+    "gradient_boosting": "Gradient boosting",
+    "xgboost": "XGBoost",
+}
+NOTHING = "–"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number to significant digits, whole numbers with separators."""
+    if value is None:
+        return NOTHING
+    if not math.isfinite(value):
+        return str(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}" if abs(value) >= 1e-4 else f"{value:.2g}"
+
+
+def answer(value: float | None, form: str) -> str:
+    """The answer to a question, in the format that the spec asks for."""
+    if value is None:
+        return NOTHING
+    if form == "percent":
+        return f"{value:.1%}"
+    return f"{round(value):,}" if form == "integer" else number(value)
+
+
+def metric(value: float | None) -> str:
+    """A metric to three places, or to four digits above one."""
+    if value is None:
+        return NOTHING
+    return f"{value:.3f}" if math.isfinite(value) and abs(value) < 10 else number(value)
+
+
+def metric_name(name: str) -> str:
+    """The name of a metric."""
+    return METRIC_NAMES.get(name, name)
+
+
+def short_metric_name(name: str) -> str:
+    """The name of a metric where space is short."""
+    return SHORT_METRIC_NAMES.get(name, METRIC_NAMES.get(name, name))
+
+
+def estimator_name(name: str) -> str:
+    """The name of a family of estimators."""
+    return ESTIMATOR_NAMES.get(name, name.replace("_", " "))
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def seconds(value: float) -> str:
+    """A duration."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def moment(value: datetime) -> str:
+    """A time in UTC, to the minute."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,90 @@
+"""Write the run's page from its records, however far the run got."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import logging
+
+from noria.records import (
+    STAGES,
+    Candidate,
+    ChampionVersion,
+    Decision,
+    Failure,
+    Profile,
+    Report,
+    Run,
+    Snapshot,
+    ValidationReport,
+)
+from noria.report import Document, render_report
+from noria.stages.validate import VALIDATION_FILE
+from noria.workspace import Workspace, run_path
+
+log = logging.getLogger(__name__)
+_QUARANTINE_ROWS = 10
+
+
+def report(run: Run, workspace: Workspace) -> Report:
+    """Render `report/report.html`. A stage that has not run, or a registry that cannot be read, is told on the page."""
+    html = run_path(run.pipeline.name, run.run_id, "report/report.html")
+    document = gather(run, workspace)
+    page = render_report(document).encode()
+    workspace.lake.replace(html, page)
+    log.info("%s: %s (%d kB)", document.headline, workspace.lake.url(html), len(page) // 1000)
+    return Report(html=html)
+
+
+def gather(run: Run, workspace: Workspace) -> Document:
+    """All that the run has left in the lake."""
+    snapshot = workspace.find(run, "ingest", Snapshot)
+    validation = _validation(run, workspace)
+    history, problem = _history(run, workspace)
+    folder = run_path(run.pipeline.name, run.run_id, "")
+    return Document(
+        run=run,
+        written_at=workspace.clock(),
+        stages={s: e for s in STAGES if s != "report" and (e := workspace.stage_run(run, s))},
+        failure=_failure(run, workspace),
+        snapshot=snapshot,
+        quarantine=_quarantine(snapshot, workspace),
+        validation=validation,
+        data_docs="../" + validation.docs.removeprefix(f"{folder}/") if validation else None,
+        profile=workspace.find(run, "explore", Profile),
+        candidate=workspace.find(run, "train", Candidate),
+        decision=workspace.find(run, "promote", Decision),
+        history=history,
+        history_problem=problem,
+    )
+
+
+def _failure(run: Run, workspace: Workspace) -> Failure | None:
+    """The run's failure; an earlier try of this very stage does not count."""
+    failure = workspace.failure(run)
+    return None if failure is None or failure.stage == "report" else failure
+
+
+def _validation(run: Run, workspace: Workspace) -> ValidationReport | None:
+    """The stage's record, or what it saw before it stopped the run."""
+    try:
+        seen = workspace.lake.read(run_path(run.pipeline.name, run.run_id, VALIDATION_FILE))
+    except FileNotFoundError:
+        return None
+    return ValidationReport.model_validate_json(seen)
+
+
+def _quarantine(snapshot: Snapshot | None, workspace: Workspace) -> tuple[tuple[str, str, str, str], ...]:
+    if snapshot is None or snapshot.quarantine is None:
+        return ()
+    with workspace.lake.local(snapshot.quarantine) as file, file.open(encoding="utf-8", newline="") as lines:
+        rows = itertools.islice(csv.DictReader(lines), _QUARANTINE_ROWS)
+        return tuple((r["row"], r["column"], r["value"], r["reason"]) for r in rows)
+
+
+def _history(run: Run, workspace: Workspace) -> tuple[tuple[ChampionVersion, ...], str | None]:
+    try:
+        return tuple(workspace.registry.history(run.pipeline.name)), None
+    except Exception as error:  # a registry in trouble must not hide what the run did
+        log.warning("the registry's history cannot be read: %s", error)
+        return (), f"{type(error).__name__}: {error}"
