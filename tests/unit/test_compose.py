@@ -233,3 +233,17 @@ def test_the_init_script_writes_the_password_for_its_owner_alone(tmp_path: Path)
     subprocess.run([sys.executable, "-c", python], env={**os.environ, **environ}, check=True)
     assert json.loads(file.read_text()) == {"admin": 'a"b'}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_executor_of_the_deployment_loads_with_the_locked_versions(tmp_path: Path) -> None:
+    code = "from airflow.executors.executor_loader import ExecutorLoader as E; print(E.get_default_executor_name())"
+    environ = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__EXECUTOR": SERVICES["airflow-worker"]["environment"]["AIRFLOW__CORE__EXECUTOR"],
+    }
+    code += "; E.import_default_executor_cls(); import airflow.providers.celery.executors.celery_executor"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environ}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "CeleryExecutor" in done.stdout
