@@ -1,0 +1,190 @@
+"""Stages as tasks, with real jobs: what is retried, what is not, and what is left behind."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.execution_time.context import OutletEventAccessors
+
+from noria.airflow.assets import model_asset, snapshot_asset
+from noria.airflow.operators import StageOperator
+from noria.airflow.params import retrain_params
+from noria.errors import JobError, SourceUnavailableError
+from noria.pipeline import load_spec
+from noria.records import Decision, StageRun
+from noria.settings import CHECKOUT, Settings
+from noria.workspace import Workspace, run_path, safe_run_id, to_json
+from tests.support.http_server import Slow, Status, serve
+
+RUN_ID = "manual__2026-01-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("NORIA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NORIA_UI_URL", "http://127.0.0.1:8080")
+    return Workspace.open(Settings.from_env())
+
+
+def task(stage: str, **options: Any) -> tuple[StageOperator, DAG]:
+    pipeline = load_spec(CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml")
+    with DAG("students__retrain", schedule=None, params=retrain_params(pipeline)) as dag:
+        return StageOperator(stage=stage, pipeline="students", **options), dag
+
+
+def context(dag: DAG, **values: object) -> dict[str, Any]:
+    params = {**dag.params.dump(), **values}
+    return {"run_id": RUN_ID, "dag": dag, "params": params, "outlet_events": OutletEventAccessors()}
+
+
+def job_of(stage: str) -> psutil.Process:
+    """The job that this process has as a child, once it has begun its work."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for child in psutil.Process().children():
+            if f"noria.jobs.{stage}" in child.cmdline():
+                return child
+        time.sleep(0.01)
+    raise AssertionError(f"no {stage} job came up")
+
+
+def test_ingest_creates_the_run_and_tells_the_snapshot(workspace: Workspace) -> None:
+    asset = snapshot_asset("students")
+    operator, dag = task("ingest", outlets=[asset])
+    ctx = context(dag, source="sample://students?rows=50&seed=1", seed=5)
+
+    reference = operator.execute(ctx)
+
+    assert reference == run_path("students", safe_run_id(RUN_ID), "ingest")
+    run = workspace.load_run("students", safe_run_id(RUN_ID))
+    assert (run.pipeline.seed, run.pipeline.source.uri) == (5, "sample://students?rows=50&seed=1")
+    assert run.ui_url is not None
+    assert run.ui_url.startswith("http://127.0.0.1:8080/dags/students__retrain/runs/manual__2026-01-01T00%3A00")
+    facts = ctx["outlet_events"][asset].extra
+    assert facts["rows"] == 50
+    assert len(facts["sha256"]) == 64
+    assert facts["snapshot_id"]
+    assert "rows" in workspace.settings.log_file("students", run.run_id, "ingest").read_text()
+
+
+def test_what_trying_again_cannot_mend_is_not_tried_again(workspace: Workspace) -> None:
+    operator, dag = task("ingest")
+    with pytest.raises(AirflowFailException, match=r"no file /no/such/file\.csv"):
+        operator.execute(context(dag, source="file:///no/such/file.csv"))
+
+
+def test_a_run_that_cannot_begin_leaves_the_reason_in_the_log(workspace: Workspace) -> None:
+    operator, dag = task("ingest")
+    with pytest.raises(AirflowFailException, match="unknown trails"):
+        operator.execute(context(dag, trails=3))
+    log = workspace.settings.log_file("students", safe_run_id(RUN_ID), "ingest")
+    assert log.read_text().startswith("ERROR trigger form: unknown trails")
+
+
+def test_a_source_that_is_away_is_tried_again(workspace: Workspace) -> None:
+    with serve() as server:
+        url = server.put("/pupils.csv", b"", *[Status(503)] * 50)
+        operator, dag = task("ingest")
+        with pytest.raises(SourceUnavailableError, match="503"):
+            operator.execute(context(dag, source=url))
+
+
+def test_a_killed_job_may_be_tried_again_and_its_end_is_kept(workspace: Workspace) -> None:
+    with serve() as server:
+        url = server.put("/pupils.csv", b"", Slow(60))
+        operator, dag = task("ingest")
+        threading.Thread(target=lambda: os.kill(job_of("ingest").pid, signal.SIGKILL)).start()
+        with pytest.raises(JobError, match="killed by signal 9"):
+            operator.execute(context(dag, source=url))
+    failure = json.loads(workspace.lake.read(run_path("students", safe_run_id(RUN_ID), "ingest.failed.json")))
+    assert failure["retryable"] is True
+    assert "killed by signal 9" in failure["message"]
+
+
+def test_stopping_the_task_ends_the_job(workspace: Workspace) -> None:
+    with serve() as server:
+        url = server.put("/pupils.csv", b"", Slow(60))
+        operator, dag = task("ingest")
+        jobs: list[psutil.Process] = []
+
+        def stop() -> None:
+            jobs.append(job_of("ingest"))
+            operator.on_kill()
+
+        threading.Thread(target=stop).start()
+        with pytest.raises(JobError):
+            operator.execute(context(dag, source=url))
+    assert not jobs[0].is_running()
+
+
+def test_a_retry_of_a_run_that_exists_keeps_its_spec(workspace: Workspace) -> None:
+    operator, dag = task("ingest")
+    source = "sample://students?rows=40&seed=1"
+    first = operator.execute(context(dag, source=source))
+    again, dag = task("ingest")
+    assert again.execute(context(dag, source=source, seed=9)) == first
+    assert workspace.load_run("students", safe_run_id(RUN_ID)).pipeline.seed == 42
+
+
+def test_a_later_stage_needs_the_run(workspace: Workspace) -> None:
+    operator, dag = task("validate")
+    with pytest.raises(AirflowFailException, match="no run"):
+        operator.execute(context(dag))
+
+
+def test_there_is_nothing_to_report_of_a_run_that_could_not_begin(workspace: Workspace) -> None:
+    operator, dag = task("report")
+    with pytest.raises(AirflowSkipException):
+        operator.execute(context(dag))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "dry_run", "announced"),
+    [("promote", False, True), ("promote", True, False), ("keep", False, False), ("reject", False, False)],
+)
+def test_only_a_promotion_is_an_event_of_the_model(
+    workspace: Workspace, verdict: Any, dry_run: bool, announced: bool
+) -> None:
+    run = workspace.create_run("students", safe_run_id(RUN_ID))
+    decision = Decision(
+        verdict=verdict,
+        rules=(),
+        reasons=("because",),
+        candidate_metrics={"r2": 0.9},
+        champion_version="3",
+        dry_run=dry_run,
+    )
+    _done(workspace, run.run_id, "promote", decision)
+    asset = model_asset("students")
+    operator, dag = task("promote", outlets=[asset])
+    ctx = context(dag)
+
+    operator.execute(ctx)
+
+    assert operator.outlets == ([asset] if announced else [])
+    if announced:
+        facts = ctx["outlet_events"][asset].extra
+        assert (facts["version"], facts["verdict"], facts["metrics"]) == ("3", "promote", {"r2": 0.9})
+
+
+def _done(workspace: Workspace, run_id: str, stage: str, record: Decision) -> None:
+    now = workspace.clock()
+    usage = {"wall_seconds": 1, "cpu_seconds": 1, "peak_rss_bytes": 1, "vcpu_seconds": 1}
+    envelope = StageRun(
+        pipeline="students",
+        run_id=run_id,
+        stage=stage,
+        started_at=now,
+        finished_at=now,
+        usage=usage,
+        record=record.model_dump(mode="json"),
+    )
+    workspace.lake.create(run_path("students", run_id, stage), to_json(envelope))
