@@ -14,6 +14,7 @@ from noria.errors import ExitCode, NoriaError
 COMMANDS = {
     "up": "start Airflow here, retrain a pipeline and follow the run",
     "run": "run a pipeline without Airflow",
+    "doctor": "check that this machine can run Noria",
     "inbox": "list or show the mails that `noria up` has kept",
     "bench": "take a measurement that the README quotes",
     "new": "write a pipeline folder from a CSV file",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypedDict
 
 import psutil
@@ -23,10 +23,10 @@ def identify(process: psutil.Process) -> ProcessId:
     return {"pid": process.pid, "created": process.create_time()}
 
 
-def find(identity: Mapping[str, float]) -> psutil.Process | None:
+def find(identity: ProcessId) -> psutil.Process | None:
     """The process, if it is still there."""
     try:
-        process = psutil.Process(int(identity["pid"]))
+        process = psutil.Process(identity["pid"])
         same = abs(process.create_time() - identity["created"]) < 0.05
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
-from noria.errors import BusyError, InputError, NoriaError
+from noria.errors import BusyError, NoriaError
 from noria.launcher.api import AirflowApi
 from noria.launcher.component import AIRFLOW, COMPONENTS, Component, tail
-from noria.launcher.credentials import USER, Credentials, write_private
+from noria.launcher.credentials import USER, Credentials
 from noria.launcher.environment import HOST, airflow_environment, airflow_home, ignored_settings
+from noria.launcher.ports import choose_port
 from noria.launcher.processes import end_trees, find, identify
+from noria.launcher.state import LauncherState
+from noria.launcher.state import path as state_path
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
 from noria.settings import Settings
@@ -49,7 +50,6 @@ class Stack:
     ) -> None:
         self._settings, self._wanted_port, self._scheduled_runs, self._tell = settings, port, scheduled_runs, tell
         self._logs = settings.home / "logs" / "launcher"
-        self._state = settings.home / "launcher.json"
         self._components: list[Component] = []
         self._undo = contextlib.ExitStack()
         self.user = USER
@@ -98,7 +98,7 @@ class Stack:
         self._migrate(environment)
         self.api = AirflowApi(self.url, self.password)
         self._undo.callback(self.api.close)
-        self._start(environment)
+        self._start(environment, sink.port)
         self._wait_until_healthy()
 
     def _take_home(self) -> None:
@@ -108,24 +108,18 @@ class Stack:
         try:
             self._undo.enter_context(lock.acquire(blocking=False))
         except Timeout:
-            state = self._read_state()
+            state = LauncherState.load(self._settings.home)
+            where = f"{state.url} (process {state.launcher['pid']})" if state else "it is just starting"
             raise BusyError(
-                f"Noria is running in {self._settings.home} already: {state.get('url', 'starting')} "
-                f"(process {state.get('pid', 'unknown')})",
+                f"Noria is running in {self._settings.home} already: {where}",
                 remedy="Use that one, or stop it with Ctrl-C, or give this one a home of its own with NORIA_HOME.",
             ) from None
-        left = [process for i in self._read_state().get("components", []) if (process := find(i))]
+        state = LauncherState.load(self._settings.home)
+        left = [process for i in state.components if (process := find(i))] if state else []
         if left:
             self._tell("ending what an earlier start has left running")
             end_trees(left)
-        self._undo.callback(self._state.unlink, missing_ok=True)
-
-    def _read_state(self) -> dict[str, Any]:
-        try:
-            state = json.loads(self._state.read_text())
-        except (OSError, ValueError):
-            return {}
-        return state if isinstance(state, dict) else {}
+        self._undo.callback(state_path(self._settings.home).unlink, missing_ok=True)
 
     def _migrate(self, environment: dict[str, str]) -> None:
         """Bring the metadata database to Airflow's version; the version that did it last is noted beside it."""
@@ -154,7 +148,7 @@ class Stack:
             )
         note.write_text(wanted)
 
-    def _start(self, environment: dict[str, str]) -> None:
+    def _start(self, environment: dict[str, str], smtp_port: int) -> None:
         self._tell("starting Airflow")
         warden = subprocess.Popen(
             [sys.executable, "-m", "noria.launcher.warden"],
@@ -171,15 +165,8 @@ class Stack:
             self._components.append(component)
             warden.stdin.write(json.dumps(identify(component.process)) + "\n")
             warden.stdin.flush()
-            self._note_state()
-
-    def _note_state(self) -> None:
-        state = {
-            "pid": os.getpid(),
-            "url": self.url,
-            "components": [identify(c.process) for c in self._components if c.exit_code is None],
-        }
-        write_private(self._state, json.dumps(state))
+            started = [identify(c.process) for c in self._components]
+            LauncherState(identify(psutil.Process()), self.url, smtp_port, started).save(self._settings.home)
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + BOOT_SECONDS
@@ -199,34 +186,6 @@ class Stack:
         end_trees(c.process for c in self._components if c.process.is_running())
         for component in self._components:
             component.reap()
-
-
-def choose_port(wanted: int | None) -> int:
-    """The port asked for, else 8080 if it is free, else any free one.
-
-    Raises:
-        InputError: The port asked for is taken or not allowed.
-    """
-    if wanted is not None:
-        try:
-            return _bind(wanted)
-        except (OSError, OverflowError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise InputError(
-                f"port {wanted} on {HOST}: {reason}",
-                remedy="Name another one (make run PORT=8081), or none, then a free one is taken.",
-            ) from None
-    try:
-        return _bind(8080)
-    except OSError:
-        return _bind(0)
-
-
-def _bind(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, port))
-        return int(probe.getsockname()[1])
 
 
 def _prune_logs(folder: Path) -> None:

@@ -1,0 +1,44 @@
+"""Check that this machine and these settings can run Noria; exit code 0 if nothing fails."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from noria.doctor import Finding, examine
+from noria.errors import ExitCode, InputError
+from noria.settings import Settings
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `noria doctor`."""
+    parser.add_argument("--home", type=Path, metavar="DIR", help="state folder (default: NORIA_HOME or ./var)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine and tell; the exit code."""
+    try:
+        findings = examine(Settings.from_env(home=args.home))
+    except InputError as error:  # without settings nothing else can be looked at
+        findings = [Finding("settings", "fail", str(error), "Mend the variable that is named.")]
+    healthy = all(f.status != "fail" for f in findings)
+    if args.json:
+        print(json.dumps({"healthy": healthy, "checks": [asdict(f) for f in findings]}))  # noqa: T201
+    else:
+        _tell(findings)
+    return int(ExitCode.OK if healthy else ExitCode.FAILED)
+
+
+def _tell(findings: list[Finding]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        console.print(f"{finding.status:<5}", style=COLOURS[finding.status], end="")
+        remedy = f"  → {finding.remedy}" if finding.remedy else ""
+        console.print(f"{finding.subject:<10}{finding.detail}{remedy}", markup=False)

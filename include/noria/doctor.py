@@ -1,0 +1,257 @@
+"""Whether this machine and these settings can run Noria: one check a subject, each with what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import smtplib
+import socket
+import sqlite3
+import sys
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from packaging.requirements import InvalidRequirement, Requirement
+
+from noria.errors import InputError, NoriaError, StorageError
+from noria.lake import open_lake
+from noria.launcher.environment import HOST
+from noria.launcher.ports import USUAL_PORT, is_free
+from noria.launcher.state import LauncherState
+from noria.pipeline import SPEC_FILE, find_pipelines, load_spec
+from noria.settings import CHECKOUT, Settings
+
+Status = Literal["ok", "warn", "fail"]
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
+LITTLE_BYTES, TOO_LITTLE_BYTES = 5 * 1024**3, 1024**3
+CONNECT_SECONDS = 3.0
+SMTP_VARIABLE = "AIRFLOW_CONN_SMTP_DEFAULT"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of one check.
+
+    Attributes:
+        subject: What was looked at.
+        status: ok, warn (works, but) or fail.
+        detail: What was seen.
+        remedy: What to do; empty if ok.
+    """
+
+    subject: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Run every check; none of them stops the others."""
+    return [_guarded(subject, check, settings) for subject, check in CHECKS.items()]
+
+
+def _guarded(subject: str, check: Callable[[Settings], tuple[Status, str, str]], settings: Settings) -> Finding:
+    try:
+        return Finding(subject, *check(settings))
+    except NoriaError as error:
+        return Finding(subject, "fail", *_split(error))
+    except OSError as error:
+        return Finding(subject, "fail", str(error), "Mend what the system says.")
+
+
+def _split(error: NoriaError) -> tuple[str, str]:
+    text = str(error)
+    return (text.removesuffix(error.remedy).strip(), error.remedy) if error.remedy else (text, "")
+
+
+def check_python(_settings: Settings) -> tuple[Status, str, str]:
+    """A supported version."""
+    found = "{}.{}.{}".format(*sys.version_info[:3])
+    if OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
+        return "ok", f"{found} at {sys.executable}", ""
+    return "fail", f"{found} at {sys.executable}; 3.11 to 3.13 are supported", "make setup PYTHON=/path/to/python3.12"
+
+
+def check_packages(_settings: Settings, lock: Path = CHECKOUT / "requirements.txt") -> tuple[Status, str, str]:
+    """What is installed is what is locked."""
+    wrong, count = [], 0
+    for line in lock.read_text().splitlines():
+        with contextlib.suppress(InvalidRequirement):
+            requirement = Requirement(line.removesuffix("\\").strip())
+            if requirement.marker is not None and not requirement.marker.evaluate():
+                continue
+            count += 1
+            try:
+                present = version(requirement.name)
+            except PackageNotFoundError:
+                present = "missing"
+            if not requirement.specifier.contains(present if present != "missing" else "0", prereleases=True):
+                wrong.append(f"{requirement.name} is {present}, locked is {requirement.specifier}")
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        return "fail", "; ".join(wrong[:5]) + more, "make setup"
+    main = ", ".join(f"{name} {version(name)}" for name in ("apache-airflow", "pyspark", "mlflow", "dask"))
+    return "ok", f"{count} packages as locked: {main}", ""
+
+
+def check_java(settings: Settings) -> tuple[Status, str, str]:
+    """A Java that Spark runs on."""
+    from noria.compute.java import find_java
+
+    return "ok", find_java(settings).description, ""
+
+
+def check_disk(settings: Settings) -> tuple[Status, str, str]:
+    """Room for the state."""
+    place = settings.home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 1024**3:.1f} GiB free at {place}"
+    remedy = "Free some space, or set NORIA_HOME to a bigger disk."
+    if free < TOO_LITTLE_BYTES:
+        return "fail", detail, remedy
+    return ("warn", detail, remedy) if free < LITTLE_BYTES else ("ok", detail, "")
+
+
+def check_ports(settings: Settings) -> tuple[Status, str, str]:
+    """A port for the UI on loopback."""
+    state = LauncherState.load(settings.home)
+    if state is not None and state.is_running:
+        return "ok", f"Noria is up at {state.url} (process {state.launcher['pid']})", ""
+    if is_free(USUAL_PORT):
+        return "ok", f"{HOST}:{USUAL_PORT} is free", ""
+    if is_free(0):
+        return (
+            "warn",
+            f"{HOST}:{USUAL_PORT} is taken",
+            "make run takes a free port by itself, or the one of PORT=.",
+        )
+    return "fail", f"no port can be opened on {HOST}", "Allow loopback connections."
+
+
+def check_lake(settings: Settings) -> tuple[Status, str, str]:
+    """Something can be written to the lake, read back and removed."""
+    lake = open_lake(settings.lake_url)
+    path, said = f"doctor/{uuid.uuid4().hex}", b"noria doctor"
+    try:
+        lake.create(path, said)
+        if lake.read(path) != said:
+            raise StorageError(f"{lake.url(path)} does not hold what was written to it")
+    finally:
+        with contextlib.suppress(StorageError, OSError):
+            lake.remove(path)
+    return "ok", f"{lake.root} can be written", ""
+
+
+def check_registry(settings: Settings) -> tuple[Status, str, str]:
+    """The registry answers."""
+    url = settings.registry_url
+    if url.startswith("sqlite:///"):
+        return _check_sqlite(Path(url.removeprefix("sqlite:///")))
+    if url.startswith(("http://", "https://")):
+        try:
+            answer = httpx.get(f"{url.rstrip('/')}/health", timeout=CONNECT_SECONDS)
+        except httpx.HTTPError as error:
+            return "fail", f"{url}: {error}", "Start the MLflow server or mend NORIA_MLFLOW_URL."
+        if answer.status_code == httpx.codes.OK:
+            return "ok", f"{url} answers", ""
+        return "fail", f"{url}/health says {answer.status_code}", "NORIA_MLFLOW_URL must name an MLflow server."
+    from noria.registry import open_registry
+
+    open_registry(url, settings.home).champion("doctor")
+    return "ok", f"{url.partition('://')[0]} registry answers", ""
+
+
+def _check_sqlite(path: Path) -> tuple[Status, str, str]:
+    if not path.exists():
+        existing = next(parent for parent in path.parents if parent.exists())
+        if os.access(existing, os.W_OK):
+            return "ok", f"{path} is made at the first promotion", ""
+        return "fail", f"{existing} cannot be written", "Mend the permissions or set NORIA_HOME."
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=CONNECT_SECONDS)) as connection:
+            versions = connection.execute("select count(*) from model_versions").fetchone()[0]
+    except sqlite3.Error as error:
+        return "fail", f"{path}: {error}", "Restore it from a backup, or move it away; models stay in the lake."
+    if not os.access(path, os.W_OK):
+        return "fail", f"{path} cannot be written", "Mend the permissions."
+    return "ok", f"{path}: {versions} model versions", ""
+
+
+def check_mail(settings: Settings) -> tuple[Status, str, str]:
+    """The mail server that alerts go to takes connections."""
+    configured = settings.full_environment().get(SMTP_VARIABLE)
+    state = LauncherState.load(settings.home)
+    if configured:
+        host, port = _smtp_address(configured)
+        whose = SMTP_VARIABLE
+    elif state is not None and state.is_running:
+        host, port, whose = HOST, state.smtp_port, "the local inbox"
+    else:
+        return "warn", "no mail server is set and Noria is not up", f"make run brings its own; or set {SMTP_VARIABLE}."
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as connection:
+            connection.settimeout(CONNECT_SECONDS)
+            greeting = connection.recv(3)
+    except OSError as error:
+        return "fail", f"{host}:{port} ({whose}): {error}", f"Start the mail server or mend {SMTP_VARIABLE}."
+    if greeting == b"220" or port == smtplib.SMTP_SSL_PORT:
+        return "ok", f"{host}:{port} ({whose}) takes mail", ""
+    return "fail", f"{host}:{port} ({whose}) is no mail server", f"Mend {SMTP_VARIABLE}."
+
+
+def _smtp_address(connection: str) -> tuple[str, int]:
+    try:
+        if connection.lstrip().startswith("{"):
+            facts = json.loads(connection)
+            return str(facts["host"]), int(facts.get("port") or smtplib.SMTP_PORT)
+        parts = urllib.parse.urlsplit(connection)
+        return parts.hostname or "", parts.port or smtplib.SMTP_PORT
+    except (ValueError, KeyError, TypeError):  # its text may hold a password, so it is not shown
+        raise InputError(f"{SMTP_VARIABLE} is no connection", expected='{"conn_type": "smtp", "host": …}') from None
+
+
+def check_profile(settings: Settings) -> tuple[Status, str, str]:
+    """The profile and where its data lives fit together."""
+    if settings.profile == "azure" and "://" not in settings.lake_url:
+        return "fail", f"azure, but the lake is {settings.lake_url}", "Set NORIA_LAKE_URL=abfs://container@account/…"
+    return "ok", f"{settings.profile}, state in {settings.home}", ""
+
+
+def check_pipelines(settings: Settings) -> tuple[Status, str, str]:
+    """Every pipeline.yaml can be read."""
+    found = find_pipelines(settings.pipelines)
+    faults = []
+    for folder in found.values():
+        try:
+            load_spec(folder / SPEC_FILE)
+        except NoriaError as error:
+            faults.append(str(error))
+    if faults:
+        return "fail", "\n".join(faults), "Mend the lines that are named; the other pipelines run meanwhile."
+    if not found:
+        return "fail", f"none in {', '.join(map(str, settings.pipelines))}", "noria new NAME --from FILE.csv"
+    return "ok", ", ".join(sorted(found)), ""
+
+
+CHECKS: dict[str, Callable[[Settings], tuple[Status, str, str]]] = {
+    "python": check_python,
+    "packages": check_packages,
+    "java": check_java,
+    "disk": check_disk,
+    "ports": check_ports,
+    "profile": check_profile,
+    "lake": check_lake,
+    "registry": check_registry,
+    "mail": check_mail,
+    "pipelines": check_pipelines,
+}
