@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.policy
 import email.utils
 import re
 from collections.abc import Sequence
@@ -76,9 +77,8 @@ def failure_alert(
     stage = _unfinished_stage(run, workspace)
     log = _last_lines(workspace.settings.log_file(name, run_id, stage))
     if run is None:
-        return Alert(
-            name, f"the run could not begin{f': {log[-1]}' if log else ''}", links=links, log_stage=stage, log=log
-        )
+        why = f": {log[-1].removeprefix('ERROR ')}" if log else ""
+        return Alert(name, f"the run could not begin{why}", links=links, log_stage=stage, log=log)
     failure = _failure(run, stage, workspace)
     if failure is None:
         return Alert(
@@ -129,7 +129,7 @@ def verdict_alert(run: Run, workspace: Workspace, links: Sequence[tuple[str, str
 
 def to_message(alert: Alert, recipients: Sequence[str], sender: str) -> EmailMessage:
     """The mail: plain text with an HTML alternative."""
-    message = EmailMessage()
+    message = EmailMessage(policy=email.policy.SMTP.clone(max_line_length=250))  # a subject is not folded
     message["Subject"] = alert.subject
     message["From"] = sender
     message["To"] = ", ".join(recipients)

@@ -19,10 +19,10 @@ from noria.airflow.operators import StageOperator
 from noria.airflow.params import retrain_params
 from noria.errors import JobError, SourceUnavailableError
 from noria.pipeline import load_spec
-from noria.records import Decision, StageRun
 from noria.settings import CHECKOUT, Settings
-from noria.workspace import Workspace, run_path, safe_run_id, to_json
+from noria.workspace import Workspace, run_path, safe_run_id
 from tests.support.http_server import Slow, Status, serve
+from tests.support.runs import decision, done
 
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
 
@@ -154,15 +154,7 @@ def test_only_a_promotion_is_an_event_of_the_model(
     workspace: Workspace, verdict: Any, dry_run: bool, announced: bool
 ) -> None:
     run = workspace.create_run("students", safe_run_id(RUN_ID))
-    decision = Decision(
-        verdict=verdict,
-        rules=(),
-        reasons=("because",),
-        candidate_metrics={"r2": 0.9},
-        champion_version="3",
-        dry_run=dry_run,
-    )
-    _done(workspace, run.run_id, "promote", decision)
+    done(workspace, run, "promote", decision(verdict, dry_run=dry_run))
     asset = model_asset("students")
     operator, dag = task("promote", outlets=[asset])
     ctx = context(dag)
@@ -172,19 +164,8 @@ def test_only_a_promotion_is_an_event_of_the_model(
     assert operator.outlets == ([asset] if announced else [])
     if announced:
         facts = ctx["outlet_events"][asset].extra
-        assert (facts["version"], facts["verdict"], facts["metrics"]) == ("3", "promote", {"r2": 0.9})
-
-
-def _done(workspace: Workspace, run_id: str, stage: str, record: Decision) -> None:
-    now = workspace.clock()
-    usage = {"wall_seconds": 1, "cpu_seconds": 1, "peak_rss_bytes": 1, "vcpu_seconds": 1}
-    envelope = StageRun(
-        pipeline="students",
-        run_id=run_id,
-        stage=stage,
-        started_at=now,
-        finished_at=now,
-        usage=usage,
-        record=record.model_dump(mode="json"),
-    )
-    workspace.lake.create(run_path("students", run_id, stage), to_json(envelope))
+        assert (facts["version"], facts["verdict"], facts["metrics"]) == (
+            "3",
+            "promote",
+            decision("promote").candidate_metrics,
+        )

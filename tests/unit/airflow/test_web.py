@@ -1,0 +1,127 @@
+"""The plugin's pages: who may see them, what they serve, and what they do not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from airflow.api_fastapi.app import create_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.models import import_all_models
+from airflow.models.base import Base
+from airflow.settings import engine
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from noria.records import Report, Run
+from noria.settings import Settings
+from noria.workspace import Workspace, run_path, safe_run_id
+from tests.support.runs import done, validation
+
+RUN_ID = "manual__2026-01-01T00:00:00+00:00"
+ENCODED = "manual__2026-01-01T00%3A00%3A00%2B00%3A00"
+BASE = f"/noria/dags/students__retrain/runs/{ENCODED}"
+
+
+@pytest.fixture(scope="module")
+def login() -> str:
+    import_all_models()
+    Base.metadata.create_all(engine)
+    manager = create_auth_manager()
+    manager.init()
+    return manager.generate_jwt(SimpleAuthManagerUser(username="reader", role="viewer"))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("NORIA_HOME", str(tmp_path / "home"))
+    return Workspace.open(Settings.from_env())
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    run = workspace.create_run("students", safe_run_id(RUN_ID))
+    page = run_path("students", run.run_id, "report/report.html")
+    workspace.lake.create(page, b"<h1>Promoted</h1>")
+    done(workspace, run, "report", Report(html=page))
+    validation(run, workspace, docs="<h1>Docs</h1>")
+    return run
+
+
+@pytest.fixture
+def client(login: str) -> Iterator[TestClient]:
+    from noria.airflow.web import app
+
+    root = FastAPI()
+    root.mount("/noria", app)
+    with TestClient(root, headers={"Authorization": f"Bearer {login}"}) as client:
+        yield client
+
+
+def test_the_report_of_a_run(client: TestClient, run: Run) -> None:
+    answer = client.get(f"{BASE}/report")
+    assert (answer.status_code, answer.text) == (200, "<h1>Promoted</h1>")
+    assert answer.url.path.endswith("/files/report/report.html"), "so that its relative links work"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+    assert "frame-ancestors 'self'" in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "no-store" in answer.headers["cache-control"]
+
+
+def test_its_link_to_the_data_docs_works(client: TestClient, run: Run) -> None:
+    report = client.get(f"{BASE}/report")
+    assert client.get(report.url.join("../validate/data_docs.html")).text == "<h1>Docs</h1>"
+    assert client.get(f"{BASE}/data-docs").text == "<h1>Docs</h1>"
+
+
+@pytest.mark.parametrize("page", ["report", "data-docs", "files/report/report.html"])
+def test_without_a_login_there_is_nothing(client: TestClient, run: Run, page: str) -> None:
+    client.headers.pop("Authorization")
+    assert client.get(f"{BASE}/{page}").status_code == 401
+    client.headers["Authorization"] = "Bearer forged"
+    assert client.get(f"{BASE}/{page}").status_code == 403
+
+
+def test_somebody_who_may_not_read_the_dag_is_refused(
+    client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    asked = []
+
+    def refuse(self: SimpleAuthManager, *, method: str, details: object, **_: object) -> bool:
+        asked.append((method, details.id))
+        return False
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", refuse)
+    assert client.get(f"{BASE}/report").status_code == 403
+    assert asked == [("GET", "students__retrain")]
+
+
+@pytest.mark.parametrize(("page", "title"), [("report", "No report yet"), ("data-docs", "No Data Docs yet")])
+def test_a_run_without_pages_says_so(client: TestClient, workspace: Workspace, page: str, title: str) -> None:
+    answer = client.get(f"/noria/dags/students__retrain/runs/%3Cb%3E/{page}")
+    assert answer.status_code == 404
+    assert title in answer.text
+    assert "<b>" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{BASE}/files/run.json",
+        f"{BASE}/files/..%2F..%2Fstudents%2F{RUN_ID}%2Freport.json",
+        f"{BASE}/files/%2Fetc%2Fpasswd",
+        "/noria/dags/students__retrain/runs/../report",
+        "/noria/dags/students__retrain/runs/%2E%2E/report",
+        "/noria/dags/students__retrain/runs/..%2F..%2Fother/report",
+        "/noria/dags/%2E%2E__retrain/runs/x/report",
+        "/noria/dags/..%2Fstudents__retrain/runs/x/report",
+        "/noria/docs",
+        "/noria/openapi.json",
+    ],
+)
+def test_nothing_else_is_served(client: TestClient, run: Run, path: str) -> None:
+    assert client.get(path).status_code == 404
