@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from noria.pipeline import greater_is_better
-from noria.records import Candidate, ChampionVersion, CurvePoint, Histogram, Spread
+from noria.records import Candidate, ChampionVersion, CurvePoint, Histogram, Metrics, Spread
 
 _PADDING = 0.06
 WIDTH, HEIGHT = 360, 190
@@ -46,6 +48,8 @@ class ModelRow:
     trials: int
     cv: Spread | None
     holdout: float | None
+    metrics: Metrics
+    """On the holdout."""
     band: tuple[float, float] | None
     mean: float | None
     dot: float | None
@@ -60,14 +64,14 @@ def compare_models(candidate: Candidate) -> tuple[list[ModelRow], Scale]:
     """
     metric = candidate.primary_metric
     entries = [
-        (c.name, c.trials, c.cv.get(metric), c.holdout.get(metric), c.name in candidate.baselines and not c.trials)
+        _Entry(c.name, c.trials, c.cv.get(metric), c.holdout, c.name in candidate.baselines and not c.trials)
         for c in candidate.contenders
     ]
-    known = {name for name, *_ in entries}
-    entries += [(n, 0, None, m.get(metric), True) for n, m in candidate.baselines.items() if n not in known]
-    shown = [e for e in entries if e[0] != "dummy"] or entries
-    scale = Scale.around([value for _, _, cv, holdout, _ in shown for value in _extent(cv, holdout)] or [0.0, 1.0])
-    rows = [_model_row(entry, candidate.estimator, scale) for entry in entries]
+    known = {entry.name for entry in entries}
+    entries += [_Entry(name, 0, None, m, True) for name, m in candidate.baselines.items() if name not in known]
+    shown = [e for e in entries if e.name != "dummy"] or entries
+    scale = Scale.around([value for e in shown for value in e.extent(metric)] or [0.0, 1.0])
+    rows = [_model_row(entry, metric, scale, chosen=entry.name == candidate.estimator) for entry in entries]
 
     def merit(row: ModelRow) -> float:
         value = row.cv.mean if row.cv else row.holdout
@@ -78,24 +82,33 @@ def compare_models(candidate: Candidate) -> tuple[list[ModelRow], Scale]:
     return sorted(rows, key=merit), scale
 
 
-def _extent(cv: Spread | None, holdout: float | None) -> list[float]:
-    values = [cv.mean - cv.sd, cv.mean + cv.sd] if cv else []
-    return values + ([holdout] if holdout is not None else [])
+class _Entry(NamedTuple):
+    name: str
+    trials: int
+    cv: Spread | None
+    holdout: Metrics
+    baseline: bool
+
+    def extent(self, metric: str) -> list[float]:
+        """What has to be visible of it."""
+        values = [self.cv.mean - self.cv.sd, self.cv.mean + self.cv.sd] if self.cv else []
+        return values + ([self.holdout[metric]] if metric in self.holdout else [])
 
 
-def _model_row(entry: tuple[str, int, Spread | None, float | None, bool], chosen: str, scale: Scale) -> ModelRow:
-    name, trials, cv, holdout, baseline = entry
+def _model_row(entry: _Entry, metric: str, scale: Scale, *, chosen: bool) -> ModelRow:
+    cv, holdout = entry.cv, entry.holdout.get(metric)
     return ModelRow(
-        name=name,
-        chosen=name == chosen,
-        baseline=baseline,
-        trials=trials,
+        name=entry.name,
+        chosen=chosen,
+        baseline=entry.baseline,
+        trials=entry.trials,
         cv=cv,
         holdout=holdout,
+        metrics=entry.holdout,
         band=(100 * scale.share(cv.mean - cv.sd), 100 * scale.share(cv.mean + cv.sd)) if cv else None,
         mean=100 * scale.share(cv.mean) if cv else None,
         dot=100 * scale.share(holdout) if holdout is not None else None,
-        beyond=not all(scale.holds(v) for v in _extent(cv, holdout)),
+        beyond=not all(scale.holds(v) for v in entry.extent(metric)),
     )
 
 
@@ -109,18 +122,21 @@ class Bar:
     title: str
 
 
-def histogram_bars(histogram: Histogram, whole: bool) -> list[Bar]:
-    """Bars of a histogram, the highest 100 high."""
+def histogram_bars(histogram: Histogram, *, whole: bool) -> list[Bar]:
+    """Bars of a histogram of whole or other numbers, the highest 100 high."""
     highest = max(histogram.counts, default=0) or 1
     width = 100 / max(1, len(histogram.counts))
-    bars = []
-    for i, count in enumerate(histogram.counts):
-        low, high = histogram.edges[i], histogram.edges[i + 1]
-        span = (
-            f"{low:g}–{high - 1:g}" if whole and high - low > 1 else f"{low:g}" if whole else f"{low:.4g} to {high:.4g}"
-        )
-        bars.append(Bar(i * width, width, 100 * count / highest, f"{span}: {count:,}"))
-    return bars
+    spans = [_span(low, high, whole=whole) for low, high in itertools.pairwise(histogram.edges)]
+    return [
+        Bar(i * width, width, 100 * count / highest, f"{span}: {count:,}")
+        for i, (count, span) in enumerate(zip(histogram.counts, spans, strict=True))
+    ]
+
+
+def _span(low: float, high: float, *, whole: bool) -> str:
+    if not whole:
+        return f"{low:.4g} to {high:.4g}"
+    return f"{low:g}" if high - low == 1 else f"{low:g} to {high - 1:g}"
 
 
 @dataclass(frozen=True)

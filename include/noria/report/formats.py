@@ -19,7 +19,7 @@ METRIC_NAMES = {
 }
 SHORT_METRIC_NAMES = {"r2": "R²", "mae": "MAE", "rmse": "RMSE", "rae": "RAE", "rse": "RSE", "roc_auc": "AUC"}
 ESTIMATOR_NAMES = {
-    "dummy": "Dummy (mean or majority)",
+    "dummy": "No model (dummy)",
     "linear": "Linear",
     "ridge": "Ridge",
     "random_forest": "Random forest",
