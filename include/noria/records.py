@@ -216,6 +216,8 @@ class Candidate(Record):
     """Lake path of the model file (skops)."""
     model_sha256: str
     model_bytes: int
+    model_types: tuple[str, ...] = ()
+    """Types in the model file beyond those that skops trusts by itself; whoever loads it has to name them."""
     cluster: str
     """Where it was trained, for people: workers, threads, versions."""
 
@@ -259,6 +261,8 @@ class ChampionVersion(Record):
     estimator: str
     metrics: Metrics
     model_sha256: str
+    previous_champion: str | None = None
+    """The champion before it."""
 
 
 class Report(Record):

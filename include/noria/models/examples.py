@@ -1,0 +1,167 @@
+"""The typed table as examples: features, targets and row hashes, split into training and holdout."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from noria.errors import InputError
+from noria.models.holdout import fingerprint, in_holdout, row_hashes
+from noria.models.problem import Label, Problem
+from noria.pipeline import Column, Pipeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+_LEAST_TRAINING_ROWS = 10
+_LEAST_HOLDOUT_ROWS = 5
+_DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows to learn from or to judge by.
+
+    Attributes:
+        features: n rows; categories and strings as text (NaN where missing), all else as float64.
+        target: n values: float64 for regression, labels for classification.
+        hashes: n × 16 bytes.
+    """
+
+    features: pd.DataFrame
+    target: np.ndarray
+    hashes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """The rows at these positions (or where this mask is true)."""
+        return Examples(
+            self.features[rows] if rows.dtype == bool else self.features.iloc[rows],
+            self.target[rows],
+            self.hashes[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and holdout rows of one table, with the problem they pose."""
+
+    problem: Problem
+    train: Examples
+    holdout: Examples
+
+    @property
+    def holdout_sha256(self) -> str:
+        """Names the set of holdout rows."""
+        return fingerprint(self.holdout.hashes)
+
+
+def load_split(table: Path, pipeline: Pipeline) -> Split:
+    """Read a typed table (Parquet) and split it by row hash.
+
+    Raises:
+        InputError: The target is constant, has unusable values, or there are too few rows.
+    """
+    arrow = pq.read_table(table, columns=[c.name for c in pipeline.columns])
+    known = arrow.column(pipeline.target).is_valid()
+    missing = len(arrow) - (pc.sum(known).as_py() or 0)
+    if missing:
+        log.warning("%d of %d rows have no %s and are left out", missing, len(arrow), pipeline.target)
+        arrow = arrow.filter(known)
+    target = _targets(arrow.column(pipeline.target), pipeline)
+    hashes = row_hashes(arrow, pipeline.columns, pipeline.holdout.salt)
+    examples = Examples(feature_frame(arrow, pipeline), target, hashes)
+    held = in_holdout(hashes, pipeline.holdout.share)
+    classes: tuple[Label, ...] = ()
+    if pipeline.task == "classification":
+        classes = tuple(np.unique(target).tolist())
+    split = Split(Problem.of(pipeline, classes), examples.take(~held), examples.take(held))
+    _check(split, pipeline)
+    return split
+
+
+def feature_frame(table: pa.Table, pipeline: Pipeline) -> pd.DataFrame:
+    """Features of a typed table as a model takes them; dates and times become days since 1970-01-01."""
+    import pandas as pd
+
+    columns = (pipeline.column(name) for name in pipeline.features)
+    return pd.DataFrame({column.name: _values(table.column(column.name), column) for column in columns})
+
+
+def is_text(column: Column) -> bool:
+    """Whether a feature is text, which has to be encoded."""
+    return column.type in ("category", "string")
+
+
+def _values(values: pa.ChunkedArray, column: Column) -> object:
+    import pandas as pd
+
+    if is_text(column):
+        return pd.Series(values.cast(pa.string()).to_numpy(zero_copy_only=False), dtype="str")
+    if column.type == "datetime":
+        micros = values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64())
+        return _floats(micros) / (1e6 * _DAY_SECONDS)
+    if column.type == "date":
+        return _floats(values.cast(pa.int32()))
+    return _floats(values.cast(pa.int8()) if column.type == "boolean" else values)
+
+
+def _floats(values: pa.ChunkedArray) -> np.ndarray:
+    floats: np.ndarray = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return floats
+
+
+def _targets(values: pa.ChunkedArray, pipeline: Pipeline) -> np.ndarray:
+    if pipeline.task == "regression":
+        return _floats(values)
+    kind = pipeline.column(pipeline.target).type
+    if kind in ("date", "datetime", "number"):
+        raise InputError(
+            f"target {pipeline.target!r} is of type {kind}",
+            expected="a category, string, boolean or integer for classification",
+            remedy="Change the column's type, or the task, in pipeline.yaml.",
+        )
+    labels: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return labels.astype({"boolean": bool, "integer": np.int64}.get(kind, np.str_))
+
+
+def _check(split: Split, pipeline: Pipeline) -> None:
+    rows, held, folds = len(split.train), len(split.holdout), pipeline.tuning.folds
+    least = max(_LEAST_TRAINING_ROWS, 2 * folds)
+    if rows < least or held < _LEAST_HOLDOUT_ROWS:
+        raise InputError(
+            f"{pipeline.name}: {rows} training rows and {held} holdout rows",
+            expected=f"at least {least} and {_LEAST_HOLDOUT_ROWS} (holdout.share is {pipeline.holdout.share:g})",
+            remedy="Bring more rows, or change holdout.share or tuning.folds in pipeline.yaml.",
+        )
+    values = np.unique(split.train.target)
+    if len(values) < 2:
+        raise InputError(
+            f"target {pipeline.target!r} is constant: all {rows} training rows say {values[0]}",
+            expected="at least two different values",
+            remedy="Check the source, or choose another target in pipeline.yaml.",
+        )
+    if split.problem.task == "classification":
+        _check_classes(split, pipeline)
+
+
+def _check_classes(split: Split, pipeline: Pipeline) -> None:
+    folds = pipeline.tuning.folds
+    for label in split.problem.classes:
+        count = int(np.sum(split.train.target == label))
+        if count < folds:
+            raise InputError(
+                f"class {label!r} of target {pipeline.target!r} has {count} training rows",
+                expected=f"at least {folds}, one for each fold (tuning.folds)",
+                remedy="Bring more rows of it, or join rare classes in the source.",
+            )

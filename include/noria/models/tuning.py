@@ -1,0 +1,230 @@
+"""The search for hyper-parameters, on training rows only.
+
+Optuna is asked and told in fixed rounds: what is asked depends on the rounds before and on the seed alone, never on how
+many workers there are or which one is faster. So one seed gives one result, to the last digit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from noria.errors import InputError
+from noria.models.build import build_model
+from noria.models.examples import Examples
+from noria.models.metrics import evaluate
+from noria.models.problem import Problem
+from noria.models.space import Space, default_point, search_space, suggest
+from noria.models.workers import Workers
+from noria.pipeline import EstimatorSpec, Scalar, Tuning, greater_is_better
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+_ROUND_TRIALS = 2  # of each family in a round: enough to keep workers busy, few enough to learn between rounds
+_STARTUP_TRIALS = 4
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a trial may see."""
+
+    problem: Problem
+    rows: Examples
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """One trial: a family with hyper-parameters, scored by cross-validation."""
+
+    kind: str
+    params: dict[str, Scalar | None]
+    folds: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best of one family."""
+
+    kind: str
+    params: dict[str, Scalar | None]
+    score: float
+    trials: int
+    seconds: float
+
+
+@dataclass
+class _Search:
+    """The state of one family's search."""
+
+    spec: EstimatorSpec
+    space: Space
+    budget: int
+    study: optuna.Study
+    spent: int = 0
+    seconds: float = 0.0
+    scores: list[tuple[float, dict[str, Scalar | None]]] = field(default_factory=list)
+    last_error: BaseException | None = None
+
+    def best(self, *, maximise: bool) -> tuple[float, dict[str, Scalar | None]] | None:
+        """Score and hyper-parameters; the earliest of equals."""
+        if not self.scores:
+            return None
+        return (max if maximise else min)(self.scores, key=lambda s: s[0])
+
+
+def run_trial(training: Training, job: TrialJob) -> tuple[float, float]:
+    """Score of a trial: the mean of the primary metric over the folds. Runs on a worker.
+
+    Returns:
+        Score and seconds.
+    """
+    started = time.monotonic()
+    scores = []
+    for fit, check in folds(training, job.folds, job.seed):
+        rows = training.rows.take(fit)
+        model = build_model(training.problem, job.kind, job.params, job.seed).fit(rows.features, rows.target)
+        metrics = evaluate(training.problem, model, training.rows.take(check))
+        scores.append(metrics[training.problem.primary_metric])
+    return math.fsum(scores) / len(scores), time.monotonic() - started
+
+
+def folds(training: Training, count: int, seed: int) -> list[tuple[Any, Any]]:
+    """Positions to fit on and to check on; classes keep their shares."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    kind = KFold if training.problem.task == "regression" else StratifiedKFold
+    return list(kind(count, shuffle=True, random_state=seed).split(training.rows.features, training.rows.target))
+
+
+def tune(
+    problem: Problem, shared: Any, workers: Workers, *, estimators: Sequence[EstimatorSpec], tuning: Tuning, seed: int
+) -> list[Tuned]:
+    """Search every family.
+
+    Args:
+        problem: What is to be learned.
+        shared: A `Training` as the workers share it.
+        workers: Where trials run.
+        estimators: The families with their spaces.
+        tuning: The budget; every family gets at least one trial.
+        seed: Of samplers, folds and estimators.
+
+    Returns:
+        The best of each family that had a trial that worked, in the order of `estimators`.
+
+    Raises:
+        InputError: No trial worked.
+    """
+    deadline = time.monotonic() + tuning.timeout_seconds
+    searches = _searches(problem, estimators, tuning.trials, seed)
+    total = sum(s.budget for s in searches)
+    log.info("tuning: %d trials over %s", total, ", ".join(f"{s.spec.kind} {s.budget}" for s in searches))
+    while asked := [(s, t) for s in searches for t in _ask(s)]:
+        points = [{**s.spec.params, **suggest(t, s.space)} for s, t in asked]
+        jobs = [TrialJob(s.spec.kind, p, tuning.folds, seed) for (s, _), p in zip(asked, points, strict=True)]
+        results = workers.map(run_trial, shared, jobs)
+        for (search, trial), point, result in zip(asked, points, results, strict=True):
+            _tell(search, trial, point, result)
+        _report(searches, problem, total)
+        if time.monotonic() > deadline:
+            log.warning("tuning stops: %g seconds are over (tuning.timeout_seconds)", tuning.timeout_seconds)
+            break
+    return _results(searches, problem)
+
+
+def _searches(problem: Problem, estimators: Sequence[EstimatorSpec], trials: int, seed: int) -> list[_Search]:
+    spaces = [search_space(spec, problem.task) for spec in estimators]
+    budgets = _budgets([bool(space) for space in spaces], trials)
+    return [
+        _Search(spec, space, budget, _study(problem, spec, space, seed + i))
+        for i, (spec, space, budget) in enumerate(zip(estimators, spaces, budgets, strict=True))
+    ]
+
+
+def _budgets(searchable: Sequence[bool], trials: int) -> list[int]:
+    """Trials of each family: one where there is nothing to search, the rest in equal parts, the first ones get more."""
+    count = sum(searchable)
+    left = max(trials - (len(searchable) - count), count)
+    shares = iter([left // count + (1 if i < left % count else 0) for i in range(count)] if count else [])
+    return [next(shares) if s else 1 for s in searchable]
+
+
+def _study(problem: Problem, spec: EstimatorSpec, space: Space, seed: int) -> optuna.Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True, constant_liar=True
+        )
+    direction = "maximize" if greater_is_better(problem.primary_metric) else "minimize"
+    study = optuna.create_study(sampler=sampler, direction=direction)
+    if space:
+        study.enqueue_trial(default_point(spec, problem.task, space))
+    return study
+
+
+def _ask(search: _Search) -> list[optuna.trial.Trial]:
+    count = min(_ROUND_TRIALS, search.budget - search.spent)
+    search.spent += count
+    return [search.study.ask() for _ in range(count)]
+
+
+def _tell(search: _Search, trial: optuna.trial.Trial, point: dict[str, Scalar | None], result: Any) -> None:
+    import optuna
+
+    if isinstance(result, BaseException):
+        search.last_error = result
+        log.warning("trial of %s failed with %s: %s", search.spec.kind, _show(point), result)
+    else:
+        score, seconds = result
+        search.seconds += seconds
+        if math.isfinite(score):
+            search.scores.append((score, point))
+            search.study.tell(trial, score)
+            log.info("trial of %s: %.4f with %s", search.spec.kind, score, _show(point))
+            return
+        search.last_error = ValueError(f"the score is {score}")
+    search.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _report(searches: list[_Search], problem: Problem, total: int) -> None:
+    maximise = greater_is_better(problem.primary_metric)
+    bests = [(best[0], s.spec.kind) for s in searches if (best := s.best(maximise=maximise))]
+    if bests:
+        score, kind = (max if maximise else min)(bests, key=lambda b: b[0])
+        log.info(
+            "%d of %d trials, best %s %.4f (%s)",
+            sum(s.spent for s in searches), total, problem.primary_metric, score, kind,
+        )  # fmt: skip
+
+
+def _results(searches: list[_Search], problem: Problem) -> list[Tuned]:
+    tuned = []
+    for search in searches:
+        best = search.best(maximise=greater_is_better(problem.primary_metric))
+        if best is None:
+            log.warning("%s takes no part: no trial of it worked (%s)", search.spec.kind, search.last_error)
+            continue
+        tuned.append(Tuned(search.spec.kind, best[1], best[0], search.spent, search.seconds))
+    if not tuned:
+        error = searches[-1].last_error
+        raise InputError(
+            f"no trial of any estimator worked; the last one said: {error}",
+            remedy="Check the estimators' params and search spaces in pipeline.yaml.",
+        ) from error
+    return tuned
+
+
+def _show(point: dict[str, Scalar | None]) -> str:
+    parts = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in point.items())
+    return ", ".join(parts) or "its defaults"

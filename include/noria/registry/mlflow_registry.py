@@ -1,0 +1,267 @@
+"""The registry in MLflow: on SQLite under the home folder, or on a server.
+
+One MLflow experiment and one registered model for each pipeline; one MLflow run for each promoted run, with the model
+file as its artifact. What belongs together is found again by the tag `noria.run_id`, so every step can be repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from typing_extensions import override
+
+from noria.errors import BusyError, InputError, StorageError
+from noria.records import Candidate, ChampionVersion, Decision, Run
+from noria.registry.base import CHAMPION, Registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+log = logging.getLogger(__name__)
+_LOCK_SECONDS = 120
+_MODEL_FILE = "model.skops"
+_FOLDER = "model"
+_SERVED_BY = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost-cpu")
+
+
+class MlflowRegistry(Registry):
+    """Versions of models in MLflow.
+
+    Args:
+        url: MLflow URI.
+        home: Artifacts of a SQLite registry are under home/registry, locks under home/locks.
+    """
+
+    def __init__(self, url: str, home: Path) -> None:
+        self._url, self._home = url, home
+        self._local = url.startswith("sqlite:///")
+        self._client = self._connect()
+
+    @override
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        folder = self._home / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / f"registry-{name}.lock", timeout=_LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise BusyError(
+                f"another promotion of {name!r} has held the registry for {_LOCK_SECONDS} s",
+                remedy="Wait for it, then run again.",
+            ) from None
+
+    @override
+    def champion(self, name: str) -> ChampionVersion | None:
+        return next((v for v in self.history(name) if v.is_champion), None)
+
+    @override
+    def history(self, name: str) -> list[ChampionVersion]:
+        with _translated(self._url):
+            versions = list(self._versions(name))
+            champion = self._champion_version(name)
+        versions.sort(key=lambda v: int(v.version), reverse=True)
+        return [_version(v, is_champion=str(v.version) == champion) for v in versions if "noria.run_id" in v.tags]
+
+    @override
+    def fetch(self, name: str, version: str, folder: Path) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        with _translated(self._url):
+            found = self._client.get_model_version(name, version)
+            source = f"{found.source.rstrip('/')}/{_MODEL_FILE}"
+            file = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=self._url))
+        expected, got = found.tags["noria.model_sha256"], hashlib.sha256(file.read_bytes()).hexdigest()
+        if got != expected:
+            raise InputError(f"model file of {name} version {version} has SHA-256 {got}", expected=expected)
+        return file
+
+    @override
+    def register(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> ChampionVersion:
+        if decision.verdict != "promote" or decision.dry_run:
+            raise ValueError(f"verdict {decision.verdict}, dry run {decision.dry_run}: nothing to register")
+        name = run.pipeline.name
+        with _translated(self._url):
+            self._ensure_model(run)
+            version = self._version_of(name, run.run_id)
+            if version is None:
+                version = self._create(run, candidate, decision, model_file)
+            if self._champion_version(name) == (decision.previous_champion or None):
+                self._client.set_registered_model_alias(name, CHAMPION, version)
+        return next(v for v in self.history(name) if v.version == version)
+
+    def _connect(self) -> MlflowClient:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("DO_NOT_TRACK", "true")
+        if self._local:
+            try:
+                (self._home / "registry" / "artifacts").mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"cannot write {self._home / 'registry'}: {error.strerror}") from error
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        from mlflow import MlflowClient
+
+        with _translated(self._url):
+            return MlflowClient(tracking_uri=self._url, registry_uri=self._url)
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = (self._home / "registry" / "artifacts" / name).as_uri() if self._local else None
+        return str(self._client.create_experiment(name, artifact_location=location))
+
+    def _ensure_model(self, run: Run) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.get_registered_model(run.pipeline.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self._client.create_registered_model(run.pipeline.name, description=run.pipeline.description)
+
+    def _versions(self, name: str) -> Iterator[ModelVersion]:
+        token: str | None = None
+        while True:
+            page = self._client.search_model_versions(f"name = '{name}'", page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _version_of(self, name: str, run_id: str) -> str | None:
+        return next((str(v.version) for v in self._versions(name) if v.tags.get("noria.run_id") == run_id), None)
+
+    def _champion_version(self, name: str) -> str | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_registered_model(name).aliases.get(CHAMPION)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _create(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> str:
+        """MLflow run first, then its model, then the version, which makes it count."""
+        tracked = self._tracked_run(run, candidate)
+        with tempfile.TemporaryDirectory(dir=_scratch(self._home)) as folder:
+            _package(Path(folder), model_file, candidate)
+            self._client.log_artifacts(tracked.info.run_id, folder, _FOLDER)
+        self._client.set_terminated(tracked.info.run_id)
+        version = self._client.create_model_version(
+            run.pipeline.name,
+            f"{tracked.info.artifact_uri}/{_FOLDER}",
+            tracked.info.run_id,
+            tags=_tags(run, candidate, decision),
+            description="; ".join(decision.reasons),
+        )
+        return str(version.version)
+
+    def _tracked_run(self, run: Run, candidate: Candidate) -> Any:
+        """The MLflow run of this run: the one that an earlier attempt left, or a new one."""
+        from mlflow.entities import Metric, Param
+
+        experiment = self._experiment(run.pipeline.name)
+        found = self._client.search_runs([experiment], f"tags.`noria.run_id` = '{run.run_id}'", max_results=1)
+        if found:
+            return found[0]
+        facts = {"noria.run_id": run.run_id, "noria.snapshot_id": candidate.snapshot_id, "noria.code": candidate.code}
+        tracked = self._client.create_run(experiment, run_name=run.run_id, tags=facts)
+        now = tracked.info.start_time
+        metrics = [Metric(f"holdout_{k}", v, now, 0) for k, v in candidate.metrics.items()]
+        metrics += [Metric(f"cv_{k}_mean", s.mean, now, 0) for k, s in candidate.spread.items()]
+        params = [Param("estimator", candidate.estimator), *(Param(k, str(v)) for k, v in candidate.params.items())]
+        self._client.log_batch(tracked.info.run_id, metrics=metrics, params=params)
+        return tracked
+
+
+def _scratch(home: Path) -> Path:
+    folder = home / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _package(folder: Path, model_file: Path, candidate: Candidate) -> None:
+    """An MLflow model around the very bytes of the model file, so that `mlflow.pyfunc.load_model` reads it."""
+    import shutil
+
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    requirements = [f"{package}=={installed_version(package)}" for package in _SERVED_BY]
+    shutil.copyfile(model_file, folder / _MODEL_FILE)
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    model = Model(model_uuid=candidate.model_sha256[:32])
+    mlflow.pyfunc.add_to_model(model, loader_module="mlflow.sklearn", model_path=_MODEL_FILE)
+    model.add_flavor(
+        "sklearn",
+        pickled_model=_MODEL_FILE,
+        sklearn_version=installed_version("scikit-learn"),
+        serialization_format="skops",
+        skops_trusted_types=list(candidate.model_types),
+    )
+    model.save(str(folder / "MLmodel"))
+
+
+def _tags(run: Run, candidate: Candidate, decision: Decision) -> dict[str, str]:
+    return {
+        "noria.run_id": run.run_id,
+        "noria.snapshot_id": candidate.snapshot_id,
+        "noria.code": candidate.code,
+        "noria.verdict": decision.verdict,
+        "noria.estimator": candidate.estimator,
+        "noria.holdout_sha256": candidate.holdout_sha256,
+        "noria.model_sha256": candidate.model_sha256,
+        "noria.metrics": json.dumps(candidate.metrics),
+        "noria.previous_champion": decision.previous_champion or "",
+    }
+
+
+def _version(found: ModelVersion, *, is_champion: bool) -> ChampionVersion:
+    tags = found.tags
+    return ChampionVersion(
+        version=str(found.version),
+        is_champion=is_champion,
+        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        run_id=tags["noria.run_id"],
+        snapshot_id=tags["noria.snapshot_id"],
+        estimator=tags["noria.estimator"],
+        metrics=json.loads(tags["noria.metrics"]),
+        model_sha256=tags["noria.model_sha256"],
+        previous_champion=tags["noria.previous_champion"] or None,
+    )
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """What MLflow and its database say becomes an error that names the registry."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise StorageError(
+            f"the registry {_without_password(url)} refused: {error}",
+            remedy="Check that it is reachable and writable (noria doctor).",
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{tail}" if at else url
