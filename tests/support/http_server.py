@@ -56,6 +56,7 @@ class Resource:
     body: bytes | Callable[[], Iterator[bytes]]
     etag: str | None = None
     content_type: str = "text/csv"
+    content_encoding: str | None = None
     ranges: bool = True
     length: int | None = None
     faults: deque[Fault] = field(default_factory=deque)
@@ -164,8 +165,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _common(self, resource: Resource, length: int) -> None:
         self.send_header("Content-Length", str(length))
         self.send_header("Content-Type", resource.content_type)
-        if resource.etag:
-            self.send_header("ETag", resource.etag)
+        for name, value in (("ETag", resource.etag), ("Content-Encoding", resource.content_encoding)):
+            if value:
+                self.send_header(name, value)
         self.end_headers()
 
     def _say(self, status: int, headers: dict[str, str] | None = None) -> None:

@@ -39,7 +39,8 @@ class SnapshotStore:
 
     def find(self, sha256: str) -> Snapshot | None:
         """The snapshot of these bytes, if it is complete."""
-        return self._read(f"{self.folder(sha256)}/manifest.json", Snapshot)
+        snapshot = self._read(self._manifest(sha256), Snapshot)
+        return snapshot if snapshot is not None and self._lake.exists(snapshot.table) else None
 
     def folder(self, sha256: str) -> str:
         """Lake folder of the typed table of these bytes."""
@@ -56,7 +57,7 @@ class SnapshotStore:
     def last_delivery(self, source: str) -> RawFile | None:
         """What this source delivered last, if its bytes are here."""
         raw = self._read(self._etag_path(source), RawFile)
-        return raw if raw is not None and self._read(self._raw_manifest(raw.sha256), RawFile) else None
+        return raw if raw is not None and self._has_raw(raw.sha256) else None
 
     def remember(self, raw: RawFile) -> None:
         """Keep what a source delivered, so that the next run can ask it for changes only."""
@@ -65,19 +66,24 @@ class SnapshotStore:
 
     def keep_raw(self, raw: RawFile, file: Path) -> None:
         """Store bytes, unless they are here; `file` may be moved."""
-        manifest = self._raw_manifest(raw.sha256)
-        if not self._lake.exists(manifest):
+        if not self._has_raw(raw.sha256):
             self._lake.put(file, self.raw_path(raw.sha256))
-            self._lake.create(manifest, _json(raw))
+            self._lake.create(self._raw_manifest(raw.sha256), _json(raw))
 
     def keep_typed(self, snapshot: Snapshot, table: Path, quarantine: Path | None) -> Snapshot:
         """Store a typed table; the snapshot that counts, which is another's if that one was quicker."""
         if quarantine is not None and snapshot.quarantine is not None:
             self._lake.put(quarantine, snapshot.quarantine)
         self._lake.put(table, snapshot.table)
-        if self._lake.create(f"{self.folder(snapshot.sha256)}/manifest.json", _json(snapshot)):
+        if self._lake.create(self._manifest(snapshot.sha256), _json(snapshot)):
             return snapshot
         return self.find(snapshot.sha256) or snapshot
+
+    def _has_raw(self, sha256: str) -> bool:
+        return self._lake.exists(self._raw_manifest(sha256)) and self._lake.exists(self.raw_path(sha256))
+
+    def _manifest(self, sha256: str) -> str:
+        return f"{self.folder(sha256)}/manifest.json"
 
     def _raw_manifest(self, sha256: str) -> str:
         return f"raw/{self._pipeline}/{sha256}/manifest.json"

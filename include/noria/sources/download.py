@@ -79,7 +79,7 @@ def download(request: Request, target: Path, retry: Retry) -> Fetched:
             try:
                 return transfer.attempt()
             except _AgainError as error:
-                failures = 1 if transfer.writer.bytes > before > 0 else failures + 1
+                failures = 1 if transfer.resumed and transfer.writer.bytes > before else failures + 1
                 _wait(request, retry, failures, error, transfer.writer.bytes)
 
 
@@ -102,6 +102,8 @@ class _Transfer:
     def __init__(self, client: httpx.Client, request: Request, writer: HashingWriter) -> None:
         self._client, self._request, self.writer = client, request, writer
         self._etag: str | None = None
+        self._weak_etag: str | None = None
+        self.resumed = False
 
     def attempt(self) -> Fetched:
         """One request, from where the last one broke off if the server can."""
@@ -122,6 +124,7 @@ class _Transfer:
         return self._finish()
 
     def _headers(self) -> dict[str, str]:
+        self.resumed = False
         if self.writer.bytes and self._etag:
             return {"Range": f"bytes={self.writer.bytes}-", "If-Range": self._etag}
         self.writer.restart()
@@ -147,6 +150,8 @@ class _Transfer:
         elif not response.headers.get("content-range", "").startswith(f"bytes {self.writer.bytes}-"):
             self._etag = None
             raise _AgainError(f"answered another range ({response.headers.get('content-range')})")
+        else:
+            self.resumed = True
         etag = response.headers.get("etag")
         self._etag = etag if etag and not etag.startswith("W/") else None
         self._weak_etag = etag
@@ -160,6 +165,9 @@ class _Transfer:
             raise _AgainError(f"broke off at byte {self.writer.bytes} of {expected}")
 
     def _check_content(self, response: httpx.Response, head: bytes) -> None:
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise SourceError(f"{self._request.url}: compressed ({encoding}) although unasked", expected="plain bytes")
         if _HTML.match(head.removeprefix(b"\xef\xbb\xbf")):
             kind = response.headers.get("content-type", "no content type")
             raise SourceError(

@@ -11,7 +11,7 @@ from noria.lake import SnapshotStore, scratch
 from noria.pipeline import Pipeline
 from noria.records import RawFile, Run, Snapshot
 from noria.sources import open_source
-from noria.tables import type_table, typing_fingerprint
+from noria.tables import count_duplicates, type_table, typing_fingerprint
 from noria.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,9 @@ def _fetch(pipeline: Pipeline, workspace: Workspace, store: SnapshotStore, targe
     source = open_source(spec, workspace.settings, workspace.credential(getattr(spec, "connection", None)))
     log.info("fetching %s", spec.uri)
     last = store.last_delivery(spec.uri)
+    declared = getattr(spec, "sha256", None)
+    if last is not None and declared not in (None, last.sha256):
+        last = None  # the declared bytes are others, so "not modified" would be no answer
     fetched = source.fetch(target, last.etag if last else None)
     if last is not None and not fetched.modified:
         log.info("not modified since %s", last.fetched_at.isoformat(timespec="seconds"))
@@ -70,6 +73,8 @@ def _fetch(pipeline: Pipeline, workspace: Workspace, store: SnapshotStore, targe
 def _make(pipeline: Pipeline, store: SnapshotStore, raw: RawFile, data: Path, folder: Path) -> Snapshot:
     table = folder / "table.parquet"
     typed = type_table(data, pipeline.csv, pipeline.columns, table, folder / "quarantine.csv")
+    if duplicates := count_duplicates(table):
+        log.info("%d rows equal an earlier row; they stay, an expectation can forbid them", duplicates)
     base = store.folder(raw.sha256)
     snapshot = Snapshot(
         **dict(raw),

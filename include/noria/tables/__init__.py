@@ -4,6 +4,7 @@ Where the text is from and where the table goes belongs to sources and the lake;
 validation.
 """
 
+from noria.tables.duplicates import count_duplicates
 from noria.tables.typed import TypedTable, type_table, typing_fingerprint
 
-__all__ = ["TypedTable", "type_table", "typing_fingerprint"]
+__all__ = ["TypedTable", "count_duplicates", "type_table", "typing_fingerprint"]

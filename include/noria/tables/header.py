@@ -14,6 +14,13 @@ from noria.pipeline import Column, Csv, normalise_header
 from noria.tables.text import REPLACEMENT, TextStream
 
 _HEAD_BYTES = 1 << 20
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PAR1": "Parquet",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,12 @@ def read_header(path: Path, settings: Csv, columns: Sequence[Column]) -> Header:
 
 def _first_record(path: Path, settings: Csv) -> list[str]:
     with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
         head = TextStream(file).read(_HEAD_BYTES)
+    for magic, name in _OTHER_FORMATS.items():
+        if start.startswith(magic):
+            raise SourceError(f"the file is {name}", expected="plain CSV text", remedy="Unpack or convert it first.")
     if not head.strip():
         raise SourceError("the file is empty", expected="a CSV file with a header line", remedy="Check the source.")
     text = head.decode("utf-8", errors="replace")

@@ -61,6 +61,17 @@ def test_the_first_snapshot_counts(store: SnapshotStore, tmp_path: Path) -> None
     assert store.keep_typed(second, file(tmp_path, b"1"), None) == first
 
 
+def test_data_that_were_lost_are_stored_again(store: SnapshotStore, tmp_path: Path) -> None:
+    lake, whole = open_lake(str(tmp_path / "lake")), snapshot(store, 1)
+    for _ in range(2):
+        store.keep_raw(RAW, file(tmp_path, b"raw"))
+        assert store.keep_typed(whole, file(tmp_path, b"parquet"), None) == store.find(RAW.sha256) == whole
+        lake.remove(whole.table)
+        lake.remove(whole.raw)
+        assert store.find(RAW.sha256) is None
+        assert store.last_delivery(RAW.source) is None
+
+
 def test_what_a_source_delivered_counts_only_while_its_bytes_are_here(store: SnapshotStore, tmp_path: Path) -> None:
     store.remember(RAW)
     assert store.last_delivery(RAW.source) is None

@@ -1,5 +1,6 @@
 """Downloads from a real server on loopback that misbehaves."""
 
+import gzip
 import hashlib
 import itertools
 import tracemalloc
@@ -171,6 +172,12 @@ def test_a_web_page_is_not_a_table(server: Server, retry: Retry, tmp_path: Path,
 def test_a_git_lfs_pointer_is_not_a_table(server: Server, retry: Retry, tmp_path: Path) -> None:
     url = server.put("/x.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     with pytest.raises(SourceError, match="Git LFS pointer"):
+        download(Request(url), tmp_path / "x", retry)
+
+
+def test_bytes_that_came_compressed_are_refused(server: Server, retry: Retry, tmp_path: Path) -> None:
+    url = server.put("/x.csv", gzip.compress(BODY), content_encoding="gzip")
+    with pytest.raises(SourceError, match=r"compressed \(gzip\)"):
         download(Request(url), tmp_path / "x", retry)
 
 

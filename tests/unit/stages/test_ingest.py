@@ -1,6 +1,7 @@
 """The ingest stage on a real lake, in this process."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,28 @@ def test_the_share_is_judged_for_known_bytes_as_well(workspace: Workspace, tmp_p
 def test_a_table_of_misfits_alone_never_passes(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(DataInvalidError, match="1 of 1 rows"):
         ingest(start(workspace, table(tmp_path, ROW + ",9"), quarantine__max_share="1"), workspace)
+
+
+def test_duplicate_rows_stay_and_are_counted_in_the_log(
+    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="noria")
+    other = ROW.replace(",72,72,", ",60,72,")
+    assert ingest(start(workspace, table(tmp_path, ROW, other, ROW, ROW)), workspace).rows == 4
+    assert "2 rows equal an earlier row" in caplog.text
+
+
+def test_declared_bytes_are_fetched_even_if_the_server_says_not_modified(
+    workspace: Workspace, server: Server, tmp_path: Path
+) -> None:
+    content = Path(table(tmp_path, ROW)).read_bytes()
+    url = server.put("/pupils.csv", content, etag='"v1"')
+    ingest(start(workspace, url), workspace)
+    with pytest.raises(SourceError, match=r"sha256 is .*; expected 0000"):
+        ingest(start(workspace, url, source__sha256="'" + "0" * 64 + "'"), workspace)
+    known = ingest(start(workspace, url, source__sha256=hashlib.sha256(content).hexdigest()), workspace)
+    assert known.reused
+    assert [r.headers.get("if-none-match") for r in server.requests] == [None, None, '"v1"']
 
 
 def test_extra_columns_are_in_the_record_and_the_log(

@@ -102,7 +102,9 @@ def test_extra_columns_are_left_out_and_named(tmp_path: Path) -> None:
         ),
         pytest.param(b"gr\xffp,math_score,height\nA,1,1\n", "header line is not UTF-8", id="header not UTF-8"),
         pytest.param("group,math_score,height\nA,1,1\n".encode("utf-16"), "UTF-16", id="UTF-16"),
-        pytest.param(b"PAR1\0\0\0\0", "zero bytes", id="binary"),
+        pytest.param(b"PAR1\0\0\0\0", "the file is Parquet", id="Parquet"),
+        pytest.param(b"\x1f\x8b\x08\x00abc", "the file is gzip", id="gzip"),
+        pytest.param(b"a\0b\0c", "zero bytes", id="binary"),
     ],
 )
 def test_files_that_are_no_such_table(tmp_path: Path, text: bytes | str, message: str) -> None:
