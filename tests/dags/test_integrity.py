@@ -59,7 +59,7 @@ def test_stages_follow_one_another_and_the_report_is_a_teardown(retrain) -> None
     order = [task.task_id for task in retrain.topological_sort()]
     assert order == ["ingest", "validate", "explore", "train", "promote", "report"]
     assert [t.task_id for t in retrain.tasks if t.is_teardown] == ["report"]
-    assert retrain.get_task("report").on_failure_fail_dagrun
+    assert not retrain.get_task("report").on_failure_fail_dagrun, "a failed run would be a success with a report"
 
 
 def test_stages_are_in_groups(retrain) -> None:

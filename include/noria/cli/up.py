@@ -89,8 +89,8 @@ class _Session:
 
     @property
     def exit_code(self) -> int:
-        """0 if the run succeeded, whatever its verdict; else what the failed stage ended with."""
-        if self.outcome is None or self.outcome.state != "success":
+        """0 if every task of the run succeeded, whatever its verdict; else what the failed stage ended with."""
+        if self.outcome is None or not self.outcome.succeeded:
             failure = self._failure()
             return failure.exit_code if failure else int(ExitCode.FAILED)
         return int(ExitCode.OK)
@@ -122,7 +122,7 @@ class _Session:
         self.tell(f"the run ended as {outcome.state} after {outcome.seconds:.1f} s")
         if decision:
             self._console.print(f"\n{decision.verdict}: {'; '.join(decision.reasons)}")
-        if outcome.state != "success":
+        if not outcome.succeeded:
             self._explain(outcome)
         if report:
             self._console.print(f"report: {self._workspace.lake.url(report.html)}")

@@ -31,6 +31,11 @@ class Outcome:
     seconds: float
     failed_tasks: list[str] = field(default_factory=list)
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run and all its tasks did well; a failed report leaves Airflow's run a success."""
+        return self.state == "success" and not self.failed_tasks
+
 
 def follow(
     api: AirflowApi, dag_id: str, run_id: str, *, check: Callable[[], None], tell: Callable[[str], None]
