@@ -6,7 +6,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from noria.errors import DataInvalidError
+from noria.errors import DataInvalidError, SourceError
 from noria.lake import SnapshotStore, scratch
 from noria.pipeline import Pipeline
 from noria.records import RawFile, Run, Snapshot
@@ -72,7 +72,10 @@ def _fetch(pipeline: Pipeline, workspace: Workspace, store: SnapshotStore, targe
 
 def _make(pipeline: Pipeline, store: SnapshotStore, raw: RawFile, data: Path, folder: Path) -> Snapshot:
     table = folder / "table.parquet"
-    typed = type_table(data, pipeline.csv, pipeline.columns, table, folder / "quarantine.csv")
+    try:
+        typed = type_table(data, pipeline.csv, pipeline.columns, table, folder / "quarantine.csv")
+    except SourceError as error:
+        raise SourceError(f"{raw.source}: {error.got}", expected=error.expected, remedy=error.remedy) from None
     if duplicates := count_duplicates(table):
         log.info("%d rows equal an earlier row; they stay, an expectation can forbid them", duplicates)
     base = store.folder(raw.sha256)

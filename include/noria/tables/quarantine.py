@@ -25,6 +25,7 @@ class Quarantine:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer: Any = None
+        self._waiting: list[pa.RecordBatch] = []
         self.rows = 0
         self.reasons: Counter[str] = Counter()
 
@@ -34,6 +35,8 @@ class Quarantine:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self.flush()
         if self._writer is not None:
             self._writer.close()
 
@@ -53,11 +56,18 @@ class Quarantine:
         """
         import pyarrow.compute as pc
 
-        if self._writer is None:
-            self._writer = csv.CSVWriter(self._path, _SCHEMA)
         number = len(rows)
         shown = pc.utf8_slice_codeunits(pa.array(values, pa.string()), 0, _LONGEST_VALUE)
         text = [pa.repeat(pa.scalar(t, pa.string()), number) for t in (column, reason)]
         batch = pa.record_batch([pa.array(rows, pa.int64()), text[0], shown, text[1]], schema=_SCHEMA)
-        self._writer.write_batch(batch)
+        self._waiting.append(batch)
         self.reasons[f"{column or 'row'}: {reason}"] += number
+
+    def flush(self) -> None:
+        """Write what has come since the last time, in the order of the rows."""
+        if not self._waiting:
+            return
+        if self._writer is None:
+            self._writer = csv.CSVWriter(self._path, _SCHEMA)
+        self._writer.write_table(pa.Table.from_batches(self._waiting, _SCHEMA).sort_by("row"))
+        self._waiting.clear()

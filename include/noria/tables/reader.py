@@ -123,6 +123,7 @@ class _MalformedRows:
         self._quarantine.rows += 1 + lines
         if len(self._pending) >= 10_000:
             self.flush()
+            self._quarantine.flush()
         self._hopeless = len(self._numbers) > MOST_MALFORMED_ROWS
         return "error" if self._hopeless else "skip"
 

@@ -65,6 +65,7 @@ def type_table(source: Path, settings: Csv, columns: Sequence[Column], table: Pa
     with Quarantine(quarantine) as kept_out, TableWriter(table, schema) as writer:
         for text in read_rows(source, settings, columns, header, kept_out):
             good = _typed(text, columns, schema, kept_out)
+            kept_out.flush()
             rows += good.num_rows
             writer.write(good)
     if rows + kept_out.rows == 0:

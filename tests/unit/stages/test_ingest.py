@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,8 +156,8 @@ def test_a_few_misfits_go_to_quarantine_and_the_run_goes_on(workspace: Workspace
     assert snapshot.quarantine
     kept = list(csv.DictReader(workspace.lake.read(snapshot.quarantine).decode().splitlines()))
     assert kept == [
-        {"row": "21", "column": "math_score", "value": "", "reason": "missing"},
         {"row": "11", "column": "math_score", "value": "400", "reason": "above 100"},
+        {"row": "21", "column": "math_score", "value": "", "reason": "missing"},
     ]
 
 
@@ -230,7 +231,7 @@ def test_a_file_that_is_no_such_table_leaves_nothing(workspace: Workspace, serve
         str(tmp_path / "none.csv"),
     ]
     for source in sources:
-        with pytest.raises(SourceError):
+        with pytest.raises(SourceError, match=re.escape(source)):
             ingest(start(workspace, source), workspace)
     assert stored(workspace) == []
     assert not list((workspace.settings.home / "tmp").iterdir())
