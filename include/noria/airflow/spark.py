@@ -44,7 +44,7 @@ class HookSpark:
         try:
             self._hook.submit(str(script))
         except AirflowException as error:
-            raise JobError(str(error)) from None
+            raise JobError(f"{script.name} failed on the Spark of connection {SPARK_CONNECTION}:\n{error}") from None
 
     def kill(self) -> None:
         """End the job that is under way."""

@@ -8,6 +8,7 @@ from airflow.api_fastapi.app import create_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.models import import_all_models
 from airflow.models.base import Base
+from airflow.plugins_manager import get_fastapi_plugins
 from airflow.settings import engine
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -49,10 +50,9 @@ def run(workspace: Workspace) -> Run:
 
 @pytest.fixture
 def client(login: str) -> Iterator[TestClient]:
-    from noria.airflow.web import app
-
+    (plugin,), _middlewares = get_fastapi_plugins()
     root = FastAPI()
-    root.mount("/noria", app)
+    root.mount(plugin["url_prefix"], plugin["app"])
     with TestClient(root, headers={"Authorization": f"Bearer {login}"}) as client:
         yield client
 
