@@ -90,7 +90,7 @@ def measures(spec: Spec) -> list[Column]:
     for i, column in enumerate(columns):
         found += [measure.alias(f"{i}:{name}") for name, measure in column_measures(column).items()]
     for (i, a), (j, b) in itertools.combinations(numeric(columns), 2):
-        found.append(F.corr(as_number(a), as_number(b)).alias(f"corr:{i}:{j}"))
+        found += [measure.alias(f"{i}:{j}:{name}") for name, measure in pair_measures(a, b).items()]
     for i, question in enumerate(spec["questions"]):
         found.append(F.expr(question["sql"]).cast("double").alias(f"question:{i}"))
     return found
@@ -122,6 +122,19 @@ def column_measures(column: Spec) -> dict[str, Column]:
     if needs_sketch(column):
         found["top"] = F.expr(f"approx_top_k(CAST({escaped(column['name'])} AS STRING), {TOP_VALUES})")
     return found
+
+
+def pair_measures(a: Spec, b: Spec) -> dict[str, Column]:
+    """What the correlation of two columns needs, over the rows where both have a value.
+
+    Not `corr`: where a column is constant, that ends the whole query with a division by zero.
+    """
+    x, y = as_number(a), as_number(b)
+    return {
+        "covariance": F.covar_pop(x, y),
+        "sd": F.stddev_pop(F.when(y.isNotNull(), x)),
+        "other_sd": F.stddev_pop(F.when(x.isNotNull(), y)),
+    }
 
 
 def declared_values(column: Spec) -> list[Any]:
@@ -186,7 +199,9 @@ def correlation(row: dict[str, Any], columns: list[Spec]) -> dict[str, Any]:
     def cell(i: int, j: int) -> float | None:
         if i == j:
             return 1.0 if row[f"{i}:sd"] else None
-        return finite(row[f"corr:{min(i, j)}:{max(i, j)}"])
+        pair = f"{min(i, j)}:{max(i, j)}"
+        scale = (row[f"{pair}:sd"] or 0.0) * (row[f"{pair}:other_sd"] or 0.0)
+        return max(-1.0, min(1.0, row[f"{pair}:covariance"] / scale)) if scale else None
 
     return {
         "correlation_columns": [columns[i]["name"] for i in places],

@@ -68,15 +68,21 @@ class LocalSpark:
 
 
 def spark_configuration(master: str) -> dict[str, str]:
-    """Spark's configuration for a master; a local driver starts fast and listens on loopback only."""
+    """Spark's configuration for a master; a local driver starts fast and listens on loopback only.
+
+    A small table costs little but compilation, by the JVM and of Spark's generated code, so both are kept short.
+    """
     java_options = f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}"
     configuration = {"spark.ui.enabled": "false", "spark.driver.memory": _driver_memory()}
     if master.startswith("local"):
-        java_options += " -XX:+UseSerialGC"
+        java_options += " -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
         configuration |= {
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
             "spark.sql.shuffle.partitions": "1",
+            "spark.sql.adaptive.enabled": "false",
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         }
     return configuration | {"spark.driver.extraJavaOptions": java_options}
 
@@ -91,6 +97,7 @@ def spark_environment(settings: Settings) -> dict[str, str]:
         "JAVA_HOME": str(java.home),
         "SPARK_HOME": str(spark_home()),
         "SPARK_LOCAL_DIRS": str(scratch),
+        "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYTHONWARNINGS": "ignore::FutureWarning",
