@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noria.errors import InputError
@@ -20,10 +18,8 @@ from noria.pipeline import Column, Pipeline
 if TYPE_CHECKING:
     import pandas as pd
 
-log = logging.getLogger(__name__)
 _LEAST_TRAINING_ROWS = 10
 _LEAST_HOLDOUT_ROWS = 5
-_DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,6 @@ def load_split(table: Path, pipeline: Pipeline) -> Split:
         InputError: The target is constant, has unusable values, or there are too few rows.
     """
     arrow = pq.read_table(table, columns=[c.name for c in pipeline.columns])
-    known = arrow.column(pipeline.target).is_valid()
-    missing = len(arrow) - (pc.sum(known).as_py() or 0)
-    if missing:
-        log.warning("%d of %d rows have no %s and are left out", missing, len(arrow), pipeline.target)
-        arrow = arrow.filter(known)
     target = _targets(arrow.column(pipeline.target), pipeline)
     hashes = row_hashes(arrow, pipeline.columns, pipeline.holdout.salt)
     examples = Examples(feature_frame(arrow, pipeline), target, hashes)
@@ -91,7 +82,7 @@ def load_split(table: Path, pipeline: Pipeline) -> Split:
 
 
 def feature_frame(table: pa.Table, pipeline: Pipeline) -> pd.DataFrame:
-    """Features of a typed table as a model takes them; dates and times become days since 1970-01-01."""
+    """Features of a typed table as a model takes them."""
     import pandas as pd
 
     columns = (pipeline.column(name) for name in pipeline.features)
@@ -108,11 +99,6 @@ def _values(values: pa.ChunkedArray, column: Column) -> object:
 
     if is_text(column):
         return pd.Series(values.cast(pa.string()).to_numpy(zero_copy_only=False), dtype="str")
-    if column.type == "datetime":
-        micros = values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64())
-        return _floats(micros) / (1e6 * _DAY_SECONDS)
-    if column.type == "date":
-        return _floats(values.cast(pa.int32()))
     return _floats(values.cast(pa.int8()) if column.type == "boolean" else values)
 
 
@@ -125,12 +111,6 @@ def _targets(values: pa.ChunkedArray, pipeline: Pipeline) -> np.ndarray:
     if pipeline.task == "regression":
         return _floats(values)
     kind = pipeline.column(pipeline.target).type
-    if kind in ("date", "datetime", "number"):
-        raise InputError(
-            f"target {pipeline.target!r} is of type {kind}",
-            expected="a category, string, boolean or integer for classification",
-            remedy="Change the column's type, or the task, in pipeline.yaml.",
-        )
     labels: np.ndarray = values.to_numpy(zero_copy_only=False)
     return labels.astype({"boolean": bool, "integer": np.int64}.get(kind, np.str_))
 

@@ -15,8 +15,10 @@ class LabelledXGBClassifier(XGBClassifier):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any, **options: Any) -> LabelledXGBClassifier:  # noqa: N803  scikit-learn's name
         """Fit on labels of any kind."""
-        self.labels_, codes = np.unique(y, return_inverse=True)
+        labels, codes = np.unique(y, return_inverse=True)
+        vars(self).pop("labels_", None)  # XGBoost holds its codes against `classes_` while it fits
         super().fit(X, codes, **options)
+        self.labels_ = labels
         return self
 
     def predict(self, X: Any, **options: Any) -> Any:  # noqa: N803
@@ -26,4 +28,4 @@ class LabelledXGBClassifier(XGBClassifier):  # type: ignore[misc]
     @property
     def classes_(self) -> Any:
         """Labels in the order of `predict_proba`."""
-        return self.labels_
+        return getattr(self, "labels_", super().classes_)

@@ -73,7 +73,8 @@ _REGRESSION: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 
 
 def _labels(shares: np.ndarray, classes: Sequence[Any]) -> np.ndarray:
-    return np.asarray(classes)[shares.argmax(axis=1)]
+    labels: np.ndarray = np.asarray(classes)[shares.argmax(axis=1)]
+    return labels
 
 
 def _accuracy(actual: np.ndarray, shares: np.ndarray, classes: Sequence[Any]) -> float:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -98,7 +99,7 @@ class MlflowRegistry(Registry):
             version = self._version_of(name, run.run_id)
             if version is None:
                 version = self._create(run, candidate, decision, model_file)
-            if self._champion_version(name) == (decision.previous_champion or None):
+            if self._champion_version(name) == decision.previous_champion:
                 self._client.set_registered_model_alias(name, CHAMPION, version)
         return next(v for v in self.history(name) if v.version == version)
 
@@ -150,11 +151,12 @@ class MlflowRegistry(Registry):
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._client.get_registered_model(name).aliases.get(CHAMPION)
+            aliases: dict[str, str] = self._client.get_registered_model(name).aliases
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
+        return aliases.get(CHAMPION)
 
     def _create(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> str:
         """MLflow run first, then its model, then the version, which makes it count."""
@@ -198,8 +200,6 @@ def _scratch(home: Path) -> Path:
 
 def _package(folder: Path, model_file: Path, candidate: Candidate) -> None:
     """An MLflow model around the very bytes of the model file, so that `mlflow.pyfunc.load_model` reads it."""
-    import shutil
-
     import mlflow.pyfunc
     from mlflow.models import Model
 
