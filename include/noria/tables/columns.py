@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -44,14 +44,17 @@ def arrow_field(column: Column) -> pa.Field:
     return pa.field(column.name, ARROW_TYPES[column.type], nullable=column.nullable, metadata=metadata)
 
 
-def convert(column: Column, text: pa.StringArray) -> tuple[pa.Array, list[Fault]]:
+def convert(column: Column, text: pa.StringArray, null_values: Sequence[str] = ()) -> tuple[pa.Array, list[Fault]]:
     """Values of the column's type, null where there is none, and the faults found.
 
     Args:
         column: The declaration.
         text: What the file says (n values); null where it says null.
+        null_values: Texts that mean null with spaces around them as well.
     """
     values = _values(column, text)
+    if values.null_count > text.null_count:
+        text = _padded_nulls(column, text, values, null_values)
     faults: list[Fault] = []
     if text.null_count and not column.nullable:
         faults.append((pc.is_null(text), "missing"))
@@ -70,6 +73,12 @@ def convert(column: Column, text: pa.StringArray) -> tuple[pa.Array, list[Fault]
         if high is not None:
             _add(faults, pc.greater(numbers, high), f"above {high:g}")
     return values, faults
+
+
+def _padded_nulls(column: Column, text: pa.StringArray, values: pa.Array, null_values: Sequence[str]) -> pa.StringArray:
+    nulls = pa.array(sorted(set(null_values) - {str(v) for v in column.values or ()}), pa.string())
+    padded = pc.and_(pc.is_null(values), pc.is_in(pc.utf8_trim_whitespace(text), value_set=nulls))
+    return pc.if_else(padded, pa.scalar(None, pa.string()), text)
 
 
 def _add(faults: list[Fault], mask: pa.BooleanArray, reason: str) -> None:

@@ -64,7 +64,7 @@ def type_table(source: Path, settings: Csv, columns: Sequence[Column], table: Pa
     rows = 0
     with Quarantine(quarantine) as kept_out, TableWriter(table, schema) as writer:
         for text in read_rows(source, settings, columns, header, kept_out):
-            good = _typed(text, columns, schema, kept_out)
+            good = _typed(text, columns, settings.null_values, schema, kept_out)
             kept_out.flush()
             rows += good.num_rows
             writer.write(good)
@@ -73,13 +73,15 @@ def type_table(source: Path, settings: Csv, columns: Sequence[Column], table: Pa
     return TypedTable(rows, kept_out.rows, dict(kept_out.reasons.most_common()), header.extra, kept_out.path)
 
 
-def _typed(text: TextRows, columns: Sequence[Column], schema: pa.Schema, quarantine: Quarantine) -> pa.RecordBatch:
+def _typed(
+    text: TextRows, columns: Sequence[Column], null_values: Sequence[str], schema: pa.Schema, quarantine: Quarantine
+) -> pa.RecordBatch:
     """The rows that fit, typed; the others go to the quarantine."""
     arrays = []
     bad: Any = np.zeros(len(text.numbers), dtype=bool)
     swallowed = 0
     for column, values in zip(columns, text.columns.columns, strict=True):
-        typed, faults = convert(column, values)
+        typed, faults = convert(column, values, null_values)
         if text.damaged:
             faults = _damaged(values, faults)
         for mask, reason in faults:

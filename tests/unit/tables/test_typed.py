@@ -123,6 +123,7 @@ def test_files_that_are_no_such_table(tmp_path: Path, text: bytes | str, message
         ("A,-1,1", "math_score", "-1", "below 0"),
         ("A,,1", "math_score", "", "missing"),
         ("A,NA,1", "math_score", "", "missing"),
+        ("A, NA ,1", "math_score", " NA ", "missing"),
         ("C,50,1", "group", "C", "not an allowed value"),
         ("a,50,1", "group", "a", "not an allowed value"),
         ("A,50,inf", "height", "inf", "not a number"),
@@ -208,6 +209,12 @@ def test_integer_values_and_own_null_texts(tmp_path: Path) -> None:
     typed = Typed(tmp_path, "country,level\nNA,1\nDE,NA\nDE,3\n-,2\n", columns, null_values=["NA", "-"])
     assert typed.rows == [("NA", 1), ("DE", None)]
     assert sorted(typed.quarantine) == [(3, "level", "3", "not an allowed value"), (4, "country", "", "missing")]
+
+
+def test_nulls_may_stand_between_spaces(tmp_path: Path) -> None:
+    typed = Typed(tmp_path, "group,math_score,height\nA,1, NA\nA,2,  \nA,3,x\n")
+    assert typed.rows == [("A", 1, None), ("A", 2, None)]
+    assert typed.quarantine == [(3, "height", "x", "not a number")]
 
 
 def test_duplicate_rows_are_data(tmp_path: Path) -> None:
