@@ -18,9 +18,11 @@ from noria.airflow.assets import model_asset, snapshot_asset
 from noria.airflow.operators import StageOperator
 from noria.airflow.params import retrain_params
 from noria.errors import JobError, SourceUnavailableError
-from noria.pipeline import load_spec
+from noria.pipeline import SampleSource, load_spec
 from noria.settings import CHECKOUT, Settings
+from noria.sources import open_source
 from noria.workspace import Workspace, run_path, safe_run_id
+from tests.support.github import github
 from tests.support.http_server import Slow, Status, serve
 from tests.support.runs import decision, done
 
@@ -95,6 +97,27 @@ def test_a_source_that_is_away_is_tried_again(workspace: Workspace) -> None:
         operator, dag = task("ingest")
         with pytest.raises(SourceUnavailableError, match="503"):
             operator.execute(context(dag, source=url))
+
+
+def test_the_token_of_the_connection_reaches_the_job_and_no_log(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "ghp_0123456789"
+    folder = tmp_path / "github" / "school" / "data"
+    folder.mkdir(parents=True)
+    source = open_source(SampleSource(rows=50), workspace.settings)
+    source.fetch(folder / "pupils.csv")
+    with github(tmp_path / "github", token=secret) as hub:
+        monkeypatch.setenv("NORIA_GITHUB_RAW_URL", hub.url)
+        monkeypatch.setenv("NORIA_GITHUB_API_URL", hub.url)
+        monkeypatch.setenv("AIRFLOW_CONN_GITHUB_DEFAULT", json.dumps({"conn_type": "http", "password": secret}))
+        operator, dag = task("ingest")
+        operator.execute(context(dag, source="github://school/data/pupils.csv@main"))
+
+    assert {header for _path, header in hub.requests} == {f"Bearer {secret}"}
+    kept = [file for file in workspace.settings.home.rglob("*") if file.is_file()]
+    assert kept
+    assert not [file for file in kept if secret.encode() in file.read_bytes()]
 
 
 def test_a_killed_job_may_be_tried_again_and_its_end_is_kept(workspace: Workspace) -> None:
