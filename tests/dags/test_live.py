@@ -121,7 +121,7 @@ def test_a_final_error_is_not_tried_again_but_reported_and_mailed(world: World, 
     mail = world.mail("gone")
     assert mail.subject.startswith("[Noria] gone: the run failed in ingest: no file /no/such/file.csv")
     assert "no file /no/such/file.csv" in mail.text.partition("Last lines of the log of ingest:")[2]
-    (link,) = re.findall(r"^Report: (\S+)$", mail.text, re.MULTILINE)
+    (link,) = re.findall(r"^Report: (\S+)", mail.text, re.MULTILINE)
     page = world.http.get(link, follow_redirects=True)
     assert page.status_code == 200
     assert "no file /no/such/file.csv" in page.text
