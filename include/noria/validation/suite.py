@@ -32,7 +32,7 @@ def build_suite(pipeline: Pipeline) -> list[Check]:
     """All checks of a pipeline, those of its columns first.
 
     Raises:
-        SpecError: An expectation, an argument or a column that there is not; all of them are named.
+        SpecError: An expectation or an argument that there is not; all of them are named.
     """
     implied = [Check("columns", _make("columns", e, pipeline)) for e in _of_columns(pipeline)]
     declared, mistakes = [], []
@@ -62,7 +62,6 @@ def _make(key: str, expectation: Expectation, pipeline: Pipeline) -> Any:
     for name in expectation.args:
         if name not in fields:
             raise SpecError(f"{key}.args.{name}: {expectation.expect} has no such argument{_close(name, fields)}")
-    _check_columns(key, expectation, pipeline)
     arguments = _with_dates(expectation.args, pipeline)
     try:
         return kind(**arguments, severity=expectation.severity, meta={"key": key, "name": expectation.expect})
@@ -86,19 +85,6 @@ def _class(key: str, name: str) -> Any:
             f"{key}.expect: Great Expectations has no {name!r}{_close(name, known)}",
             remedy="All of them: https://greatexpectations.io/expectations",
         ) from None
-
-
-def _check_columns(key: str, expectation: Expectation, pipeline: Pipeline) -> None:
-    """A column that is not declared is a mistake in the spec, not in the data."""
-    if expectation.expect.startswith("expect_table_") or expectation.expect == "expect_column_to_exist":
-        return
-    names = [c.name for c in pipeline.columns]
-    for argument, value in expectation.args.items():
-        if not argument.startswith("column"):
-            continue
-        for name in value if isinstance(value, list) else [value]:
-            if name not in names:
-                raise SpecError(f"{key}.args.{argument}: {name!r} is not among the columns{_close(str(name), names)}")
 
 
 def _with_dates(arguments: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any]:

