@@ -1,0 +1,130 @@
+"""The documents against the code: paths, settings, keys, exit codes, links, the workflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from noria.cli import COMMANDS
+from noria.errors import ExitCode
+from noria.pipeline import METRICS, EstimatorSpec, Pipeline
+from noria.pipeline.base import Model
+from noria.records import STAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *ROOT.glob("*.md"), *(ROOT / "include" / "pipelines").glob("*/*.md")]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def rows(page: str, heading: str) -> list[str]:
+    """First cells of the table below a heading."""
+    part = page.partition(f"## {heading}\n")[2]
+    part = re.split(r"(?m)^#+ ", part, maxsplit=1)[0]
+    return [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("|")][2:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not re.match(r"https?://|mailto:", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_house_is_drawn_as_it_stands() -> None:
+    tree = text("docs/architecture.md").partition("## The house\n")[2].split("```")[1]
+    drawn: set[Path] = set()
+    folders: list[tuple[int, Path]] = [(-1, ROOT)]
+    for line in filter(str.strip, tree.splitlines()):
+        name = line.split()[0]
+        if "<" in name:
+            continue
+        depth = len(line) - len(line.lstrip())
+        while folders[-1][0] >= depth:
+            folders.pop()
+        path = folders[-1][1] / name
+        assert path.exists(), f"{name} is drawn and does not exist"
+        drawn.add(path)
+        if path.is_dir():
+            folders.append((depth, path))
+    library = ROOT / "include" / "noria"
+    there = {p for p in library.iterdir() if p.name not in ("__init__.py", "__pycache__") and p.suffix != ".typed"}
+    assert there <= drawn, f"not drawn: {sorted(p.name for p in there - drawn)}"
+    assert {*(ROOT / "dags").glob("*.py"), *(ROOT / "spark_jobs").glob("*.py")} <= drawn
+
+
+def test_stages_are_told_in_their_order() -> None:
+    assert rows(text("docs/architecture.md"), "How a run flows") == [f"`{stage}`" for stage in STAGES]
+
+
+def test_every_setting_is_documented_and_read() -> None:
+    read = set(re.findall(r'"(NORIA_[A-Z_]+)"', text("include/noria/settings.py")))
+    assert {name.strip("`") for name in rows(text("docs/operations.md"), "Settings")} == read
+
+
+def test_every_connection_that_the_code_names_is_documented() -> None:
+    code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "include" / "noria").rglob("*.py"))
+    used = set(re.findall(r'"([a-z]+_default)"', code))
+    assert {name.strip("`") for name in rows(text("docs/operations.md"), "Connections")} == used
+
+
+def test_exit_codes_are_documented() -> None:
+    assert [int(code) for code in rows(text("docs/operations.md"), "Exit codes")] == sorted(ExitCode)
+
+
+def keys(model: type[Model], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Model):
+            yield from keys(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_every_key_of_a_pipeline_is_documented_and_no_other() -> None:
+    page = text("docs/pipelines.md")
+    assert set(re.findall(r"`([a-z_.]+)`", " ".join(rows(page, "Keys")))) == set(keys(Pipeline))
+    kinds = EstimatorSpec.model_json_schema()["properties"]["kind"]["enum"]
+    for word in (*METRICS, *kinds):
+        assert f"`{word}`" in page
+
+
+def test_defaults_in_the_table_are_those_of_the_code() -> None:
+    page = text("docs/pipelines.md").partition("## Keys\n")[2]
+    for key, shown in re.findall(r"(?m)^\| `([a-z_.]+)` \| ([\d.]+) \|", page):
+        model: type[Model] = Pipeline
+        *parents, last = key.split(".")
+        for parent in parents:
+            model = model.model_fields[parent].annotation  # type: ignore[assignment]
+        assert float(shown) == model.model_fields[last].default, key
+
+
+def test_the_commands_that_documents_show_exist() -> None:
+    targets = set(re.findall(r"(?m)^([a-z]+):", text("Makefile")))
+    for page in PAGES:
+        content = page.read_text(encoding="utf-8")
+        shown = re.findall(r"(?m)^(?:`|\$ )?noria ([a-z]+)|`noria ([a-z]+)", content)
+        assert {a or b for a, b in shown} <= set(COMMANDS), page.name
+        assert set(re.findall(r"(?m)^make ([a-z]+)|`make ([a-z]+)", content)) <= {
+            pair for t in targets for pair in ((t, ""), ("", t))
+        }, page.name
+
+
+def test_the_workflow_runs_the_same_tests_on_every_supported_python_with_pinned_actions() -> None:
+    workflow = YAML(typ="safe").load(text(".github/workflows/test.yml"))
+    job = workflow["jobs"]["test"]
+    minors = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', text("pyproject.toml"))
+    assert minors
+    expected = [f"3.{minor}" for minor in range(int(minors[1]), int(minors[2]))]
+    assert job["strategy"]["matrix"]["python"] == expected
+    assert [s["run"] for s in job["steps"] if "run" in s] == ["make test"]
+    assert "make test" in text(".ci/run")
+    for step in job["steps"]:
+        assert re.search(r"@[0-9a-f]{40}$", step.get("uses", "@" + "0" * 40))
+    assert workflow["permissions"] == {"contents": "read"}
