@@ -14,8 +14,9 @@ from rich.console import Console
 
 from noria.errors import InputError
 from noria.pipeline import NAME_PATTERN, find_pipelines
+from noria.scaffold.columns import ColumnPlan, plan_columns, suggest_target
 from noria.scaffold.look import look
-from noria.scaffold.suggest import ColumnPlan, Plan, make_plan, plan_columns, suggest_target
+from noria.scaffold.suggest import Plan, make_plan
 from noria.scaffold.write import write_pipeline
 from noria.settings import CHECKOUT, Settings
 
