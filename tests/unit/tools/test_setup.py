@@ -1,0 +1,118 @@
+"""tools/setup.py in copies of the checkout's few files that it reads; the real thing is how this test got here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from noria.settings import CHECKOUT
+
+SETUP = CHECKOUT / "tools" / "setup.py"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the real set-up script and the real lock of the installer; nothing else is locked."""
+    for name in ("tools/setup.py", "requirements/uv.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, tmp_path / name)
+    for name in ("requirements.txt", "requirements/java.txt", "requirements/test.txt", "pyproject.toml"):
+        (tmp_path / name).write_text("")
+    return tmp_path
+
+
+def _setup(checkout: Path, *arguments: str, python: str = sys.executable, **environment: str):
+    return subprocess.run(
+        [python, checkout / "tools" / "setup.py", *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_registry_out_of_reach_is_told_and_leaves_no_stamp(checkout: Path) -> None:
+    nowhere = {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_EXTRA_INDEX_URL": "",
+        "PIP_RETRIES": "0",
+        "PIP_FIND_LINKS": "",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    said = _setup(checkout, **nowhere)
+    assert said.returncode == 1
+    assert "registry could not be reached" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not (checkout / ".venv" / "noria-setup.json").exists()
+
+
+def test_place_that_cannot_be_written(checkout: Path) -> None:
+    (checkout / ".cache").write_text("a file where a folder should be")
+    said = _setup(checkout)
+    assert said.returncode == 1
+    assert ".cache" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_unsupported_python_names_those_that_are(checkout: Path, tmp_path: Path) -> None:
+    script = checkout / "tools" / "setup.py"
+    script.write_text(
+        script.read_text().replace("OLDEST, NEWEST = (3, 11), (3, 13)", "OLDEST, NEWEST = (3, 90), (3, 91)")
+    )
+    said = _setup(checkout, PATH=str(tmp_path))
+    assert said.returncode == 1
+    assert "3.11, 3.12 or 3.13 is needed" in said.stderr
+    assert "PYTHON=" in said.stderr
+
+
+def test_unchanged_locks_cost_nothing_and_changed_ones_are_seen(checkout: Path) -> None:
+    venv = checkout / ".venv"
+    venv.symlink_to(Path(sys.prefix))  # has the locked installer already
+    script = (
+        f"import sys; sys.path.insert(0, {str(checkout / 'tools')!r}); import setup; print(setup.read_stamp() == {{}})"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "True", "a venv without a stamp of its own is not trusted"
+
+
+def test_locks_are_whole(tmp_path: Path) -> None:
+    for name in ("requirements", "requirements/uv", "requirements/java", "requirements/test"):
+        text = (CHECKOUT / f"{name}.txt").read_text()
+        assert "make lock" in text.splitlines()[1]
+        assert "://" not in text, "no address of a registry belongs into a lock"
+        pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+        assert pins
+        assert all("==" in line and line.endswith("\\") for line in pins), name
+
+
+def test_make_hands_its_variables_on_as_they_are(tmp_path: Path) -> None:
+    """The recipe's shell sees SOURCE and SET as data, not as code."""
+    fake = tmp_path / ".venv" / "bin"
+    fake.mkdir(parents=True)
+    (fake / "noria").write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    (fake / "noria").chmod(0o755)
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "setup.py").write_text("")
+    shutil.copy(CHECKOUT / "Makefile", tmp_path / "Makefile")
+    variables = ["ONCE=1", "PORT=8123", "SOURCE=github://a/b/c d'$(id).csv@main", "SET=trials=4 seed=1"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
+    environment |= dict(v.split("=", 1) for v in variables)
+    said = subprocess.run(["make", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    source = environment["SOURCE"]
+    assert json.loads(said.stdout) == [
+        *("up", "students", "--once", "--port", "8123", "--source", source, "--set", "trials=4", "--set", "seed=1")
+    ]
+
+
+def test_help_lists_every_target() -> None:
+    said = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    for target in ("setup", "run", "test", "lint", "lock", "clean"):
+        assert f"\n{target} " in f"\n{said.stdout}"
