@@ -31,7 +31,7 @@ LOCK = ROOT / ".cache" / "setup.lock"
 HINTS = [
     (r"no space left|disk quota", "The disk is full: about 3 GB are needed below {root}."),
     (
-        r"dns error|name resolution|could not connect|connection (refused|reset)|timed? ?out|unreachable|newconnectionerror|proxy|error sending request|failed to fetch",
+        r"dns error|name resolution|could not connect|connection (refused|reset)|timed? ?out|unreachable|newconnectionerror|proxy|no matching distribution|error sending request|failed to fetch",
         "The package registry could not be reached. Check the network; behind a proxy or with a mirror set HTTPS_PROXY, "
         "UV_INDEX_URL and PIP_INDEX_URL. Run again: what was downloaded is kept.",
     ),

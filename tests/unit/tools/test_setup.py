@@ -64,23 +64,19 @@ def test_place_that_cannot_be_written(checkout: Path) -> None:
 
 def test_unsupported_python_names_those_that_are(checkout: Path, tmp_path: Path) -> None:
     script = checkout / "tools" / "setup.py"
-    script.write_text(
-        script.read_text().replace("OLDEST, NEWEST = (3, 11), (3, 13)", "OLDEST, NEWEST = (3, 90), (3, 91)")
-    )
+    script.write_text(script.read_text().replace("= (3, 11), (3, 13)", "= (3, 90), (3, 91)"))
     said = _setup(checkout, PATH=str(tmp_path))
     assert said.returncode == 1
     assert "3.11, 3.12 or 3.13 is needed" in said.stderr
     assert "PYTHON=" in said.stderr
 
 
-def test_unchanged_locks_cost_nothing_and_changed_ones_are_seen(checkout: Path) -> None:
+def test_venv_of_another_place_is_not_trusted(checkout: Path) -> None:
     venv = checkout / ".venv"
-    venv.symlink_to(Path(sys.prefix))  # has the locked installer already
-    script = (
-        f"import sys; sys.path.insert(0, {str(checkout / 'tools')!r}); import setup; print(setup.read_stamp() == {{}})"
-    )
+    venv.symlink_to(Path(sys.prefix))
+    script = f"import sys; sys.path.insert(0, {str(checkout / 'tools')!r}); import setup; print(setup.read_stamp())"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "True", "a venv without a stamp of its own is not trusted"
+    assert said.stdout.strip() == "{}"
 
 
 def test_locks_are_whole(tmp_path: Path) -> None:
