@@ -1,4 +1,4 @@
-"""A folder that `noria new` wrote runs as it is, awkward names included: every expectation holds, every question is answered."""
+"""A folder that `noria new` wrote runs as it is, awkward names included."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ def test_a_new_pipeline_is_ingested_validated_and_explored(tmp_path: Path, monke
     assert answers["Number of rows"] == 120
     assert answers["Share of it_s_paid = it's paid"] == pytest.approx(2 / 3)
     assert answers['Share of it_s_paid = say \\ "no"'] == pytest.approx(1 / 3)
-    assert answers["Rows without gro_e_cm"] == 14
+    assert answers["Rows without grosse_cm"] == 14

@@ -62,8 +62,8 @@ def suggest_target(columns: tuple[ColumnPlan, ...]) -> str:
 
 
 def _name(facts: ColumnFacts, taken: set[str]) -> str:
-    text = unicodedata.normalize("NFKD", facts.header).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    text = unicodedata.normalize("NFKD", facts.header.casefold()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "_", text).strip("_")
     if not name:
         name = f"column_{facts.position + 1}"
     elif not name[0].isalpha():

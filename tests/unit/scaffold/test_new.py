@@ -78,7 +78,7 @@ def test_what_is_suggested_for_a_small_table(pipelines: Path, tmp_path: Path) ->
     path = write(tmp_path, table(["No.", "Age (years)", "Level", "Name", "Const", "Flag", "Größe %"], rows))
     pipeline = new(pipelines, path, "--target", "Größe %")
     columns = {c.name: c for c in pipeline.columns}
-    assert list(columns) == ["no", "age_years", "level", "name", "const", "flag", "gro_e"] or "gro" in str(columns)
+    assert list(columns) == ["no", "age_years", "level", "name", "const", "flag", "grosse"]
     assert columns["level"].type == "category" and columns["level"].nullable
     assert columns["level"].values == ("high", "low")
     age = columns["age_years"].range
