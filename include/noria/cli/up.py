@@ -84,7 +84,7 @@ class _Session:
         self._settings = settings
         self._dag_id = f"{pipeline.name}__retrain"
         self._begun = time.monotonic()
-        self._mails_before = len(inbox.read(settings.home))
+        self._mails_told = len(inbox.read(settings.home))
         self.outcome: Outcome | None = None
 
     @property
@@ -128,8 +128,7 @@ class _Session:
             self._console.print(f"report: {self._workspace.lake.url(report.html)}")
         if wait_for_mail and self._mail_is_due(outcome, decision):
             self._wait_for_mail(stack)
-        for mail in inbox.read(self._home)[self._mails_before :]:
-            self._console.print(f"mail {mail.number}: {mail.subject}   (noria inbox {mail.number})")
+        self._tell_mails()
         self._console.print(f"UI:     {run_page(stack.url, self._dag_id, self._run_id)}")
 
     def stay(self, stack: Stack) -> None:
@@ -139,7 +138,14 @@ class _Session:
         )
         while True:
             stack.check()
+            self._tell_mails()
             time.sleep(1)
+
+    def _tell_mails(self) -> None:
+        """Mails that nobody has been told of yet."""
+        for mail in inbox.read(self._home)[self._mails_told :]:
+            self._console.print(f"mail {mail.number}: {mail.subject}   (noria inbox {mail.number})")
+            self._mails_told = mail.number
 
     def _wait_for_dag(self, stack: Stack) -> None:
         deadline = time.monotonic() + DAG_SECONDS
@@ -180,7 +186,7 @@ class _Session:
     def _wait_for_mail(self, stack: Stack) -> None:
         """Alerts leave a few seconds after the run; ending Airflow before would lose them."""
         deadline = time.monotonic() + MAIL_SECONDS
-        while time.monotonic() < deadline and len(inbox.read(self._home)) == self._mails_before:
+        while time.monotonic() < deadline and len(inbox.read(self._home)) == self._mails_told:
             stack.check()
             time.sleep(0.2)
 
