@@ -16,7 +16,7 @@ class LabelledXGBClassifier(XGBClassifier):  # type: ignore[misc]
     def fit(self, X: Any, y: Any, **options: Any) -> LabelledXGBClassifier:  # noqa: N803  scikit-learn's name
         """Fit on labels of any kind."""
         labels, codes = np.unique(y, return_inverse=True)
-        vars(self).pop("labels_", None)  # XGBoost holds its codes against `classes_` while it fits
+        self.__dict__.pop("labels_", None)  # XGBoost holds its codes against `classes_` while it fits
         super().fit(X, codes, **options)
         self.labels_ = labels
         return self

@@ -26,7 +26,7 @@ def search_space(spec: EstimatorSpec, task: Task) -> Space:
 
 
 def check_estimators(estimators: Sequence[EstimatorSpec], task: Task) -> None:
-    """Refuse hyper-parameters that a family does not have, and dimensions that cannot be searched.
+    """Refuse hyper-parameters that a family does not have.
 
     Raises:
         SpecError: Names the key.
@@ -36,12 +36,8 @@ def check_estimators(estimators: Sequence[EstimatorSpec], task: Task) -> None:
         where = f"estimators.{position}"
         for name in spec.params:
             _check_name(f"{where}.params.{name}", name, spec.kind, known)
-        for name, dimension in search_space(spec, task).items():
-            key = f"{where}.search.{name}"
-            _check_name(key, name, spec.kind, known)
-            if name in spec.params:
-                raise SpecError(f"{key}: {name!r} stands under params as well", expected="it to be fixed or searched")
-            _check_dimension(key, dimension)
+        for name in search_space(spec, task):
+            _check_name(f"{where}.search.{name}", name, spec.kind, known)
 
 
 def suggest(trial: optuna.trial.Trial, space: Space) -> dict[str, Scalar | None]:
@@ -73,17 +69,6 @@ def _check_name(key: str, name: str, kind: str, known: frozenset[str]) -> None:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise SpecError(f"{key}: unknown hyper-parameter of {kind}{hint}", expected=f"one of {', '.join(sorted(known))}")
-
-
-def _check_dimension(key: str, dimension: Dimension) -> None:
-    if dimension.choices is not None:
-        return
-    low, high = _bounds(dimension)
-    if dimension.log and dimension.step is not None:
-        raise SpecError(f"{key}: log and step together", expected="one of the two")
-    numbers = (low, high, dimension.step or 1)
-    if dimension.integer and any(number != int(number) for number in numbers):
-        raise SpecError(f"{key}: low {low:g}, high {high:g}, step {dimension.step or 1:g}", expected="whole numbers")
 
 
 def _bounds(dimension: Dimension) -> tuple[float, float]:

@@ -9,7 +9,6 @@ from noria.errors import InputError, JobError
 from noria.models.build import DUMMY
 from noria.models.evaluation import Entry, Fitted, cross_validate, judge
 from noria.models.examples import Split
-from noria.models.space import check_estimators
 from noria.models.tuning import Training, tune
 from noria.models.workers import Workers
 from noria.pipeline import Pipeline, greater_is_better
@@ -52,11 +51,9 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
     """Tune, choose and judge.
 
     Raises:
-        SpecError: A hyper-parameter or a search space that its family does not have.
         InputError: No trial of any family worked, or none has a finite score.
         JobError: The chosen model or a baseline could not be judged.
     """
-    check_estimators(pipeline.estimators, pipeline.task)
     training = workers.share(Training(split.problem, split.train))
     tuned = tune(
         split.problem,

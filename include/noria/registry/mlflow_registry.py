@@ -106,17 +106,32 @@ class MlflowRegistry(Registry):
     def _connect(self) -> MlflowClient:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
-        if self._local:
-            try:
-                (self._home / "registry" / "artifacts").mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageError(f"cannot write {self._home / 'registry'}: {error.strerror}") from error
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         from mlflow import MlflowClient
 
+        for noisy in ("mlflow", "alembic"):  # importing MLflow sets them again
+            logging.getLogger(noisy).setLevel(logging.ERROR)
         with _translated(self._url):
+            if self._local:
+                self._make_database(Path(self._url.removeprefix("sqlite:///")))
             return MlflowClient(tracking_uri=self._url, registry_uri=self._url)
+
+    def _make_database(self, file: Path) -> None:
+        """Make the database beside its place and move it there: MLflow's migrations bear neither company nor a kill."""
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        artifacts, locks = self._home / "registry" / "artifacts", self._home / "locks"
+        for folder in (artifacts, locks, file.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / "registry-database.lock", timeout=_LOCK_SECONDS):
+            if file.exists():
+                return
+            log.info("making the registry's database")
+            fresh = file.with_suffix(".new")
+            fresh.unlink(missing_ok=True)
+            SqlAlchemyStore(f"sqlite:///{fresh}", artifacts.as_uri())._dispose_engine()
+            fresh.replace(file)
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -151,12 +166,12 @@ class MlflowRegistry(Registry):
         from mlflow.exceptions import MlflowException
 
         try:
-            aliases: dict[str, str] = self._client.get_registered_model(name).aliases
+            version = self._client.get_registered_model(name).aliases.get(CHAMPION)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
-        return aliases.get(CHAMPION)
+        return None if version is None else str(version)  # SQLite gives a number, a server text
 
     def _create(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> str:
         """MLflow run first, then its model, then the version, which makes it count."""

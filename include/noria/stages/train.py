@@ -8,6 +8,7 @@ import logging
 from noria.compute.dask_cluster import dask_workers
 from noria.lake import scratch
 from noria.models.examples import Split, load_split
+from noria.models.space import check_estimators
 from noria.models.store import model_types
 from noria.models.training import Trained, fit_all
 from noria.records import Candidate, Run, Snapshot
@@ -25,6 +26,7 @@ def train(run: Run, workspace: Workspace) -> Candidate:
         JobError: The Dask cluster failed.
     """
     pipeline, settings = run.pipeline, workspace.settings
+    check_estimators(pipeline.estimators, pipeline.task)
     snapshot = workspace.require(run, "ingest", Snapshot)
     with workspace.lake.local(snapshot.table) as table:
         split = load_split(table, pipeline)

@@ -1,0 +1,185 @@
+"""The promote stage on a real registry: verdicts, retries after a kill, two at once, and MLflow's own reader."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noria.compute.process import JobProcess
+from noria.models.build import build_model
+from noria.models.examples import Split, load_split
+from noria.models.metrics import evaluate
+from noria.models.store import dump_model, load_model, model_types
+from noria.records import Candidate, Decision, Run, Snapshot, StageRun, Usage
+from noria.settings import Settings
+from noria.stages.ingest import ingest
+from noria.stages.promote import promote
+from noria.workspace import Workspace, run_path, to_json
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(Settings.from_env(home=tmp_path / "home"))
+
+
+def publish(run: Run, workspace: Workspace, stage: str, record: Snapshot | Candidate) -> None:
+    usage = Usage(wall_seconds=0, cpu_seconds=0, peak_rss_bytes=0, vcpu_seconds=0)
+    now = workspace.clock()
+    envelope = StageRun(
+        pipeline=run.pipeline.name, run_id=run.run_id, stage=stage, started_at=now, finished_at=now, usage=usage,
+        record=record.model_dump(mode="json"),
+    )  # fmt: skip
+    workspace.lake.create(run_path(run.pipeline.name, run.run_id, stage), to_json(envelope))
+
+
+def propose(
+    workspace: Workspace, *, kind: str = "ridge", rows: int = 300, trained_on: float = 1.0, **overrides: str
+) -> Run:
+    """A run whose candidate waits for the gate; `trained_on` is the share of training rows that its model saw."""
+    changes = {k.replace("__", "."): v for k, v in overrides.items()}
+    run = workspace.create_run("students", source=f"sample://students?rows={rows}", overrides=changes)
+    snapshot = ingest(run, workspace)
+    publish(run, workspace, "ingest", snapshot)
+    with workspace.lake.local(snapshot.table) as table:
+        split = load_split(table, run.pipeline)
+    publish(run, workspace, "train", candidate(run, snapshot, split, kind, trained_on, workspace))
+    return run
+
+
+def candidate(run: Run, snapshot: Snapshot, split: Split, kind: str, share: float, workspace: Workspace) -> Candidate:
+    rows = split.train.take(np.arange(max(2, int(share * len(split.train)))))
+    model = build_model(split.problem, kind, {}, 1).fit(rows.features, rows.target)
+    dummy = build_model(split.problem, "dummy", {}, 1).fit(split.train.features, split.train.target)
+    data = dump_model(model)
+    path = run_path(run.pipeline.name, run.run_id, "train/model.skops")
+    workspace.lake.replace(path, data)
+    baseline = evaluate(split.problem, dummy, split.holdout)
+    return Candidate(
+        snapshot_id=snapshot.snapshot_id, task="regression", target=run.pipeline.target, features=run.pipeline.features,
+        estimator=kind, params={}, primary_metric="r2", spread={},
+        metrics=evaluate(split.problem, model, split.holdout),
+        baselines={"dummy": baseline, "linear": baseline}, contenders=(), learning_curve=(), trials=1,
+        train_rows=len(split.train), holdout_rows=len(split.holdout), holdout_sha256=split.holdout_sha256, seed=1,
+        code=run.code, model=path, model_sha256=hashlib.sha256(data).hexdigest(), model_bytes=len(data),
+        model_types=model_types(data), cluster="none",
+    )  # fmt: skip
+
+
+def test_promote_then_keep_then_promote_the_better_one(workspace: Workspace) -> None:
+    first = promote(propose(workspace, trained_on=0.1, gate__thresholds="[]"), workspace)
+    assert (first.verdict, first.champion_version, first.previous_champion) == ("promote", "1", None)
+    again = promote(propose(workspace, trained_on=0.1, gate__thresholds="[]"), workspace)
+    assert (again.verdict, again.champion_version) == ("keep", "1")
+    assert again.champion_metrics == pytest.approx(again.candidate_metrics)
+    better = promote(propose(workspace), workspace)
+    assert (better.verdict, better.champion_version, better.previous_champion) == ("promote", "2", "1")
+    assert [v.version for v in workspace.registry.history("students")] == ["2", "1"]
+    worse = promote(propose(workspace, trained_on=0.1, gate__thresholds="[]"), workspace)
+    assert worse.verdict == "keep" and "does not beat champion version 2" in worse.reasons[0]
+
+
+def test_rejected_and_dry_runs_leave_the_registry_alone(workspace: Workspace) -> None:
+    rejected = promote(propose(workspace, gate__thresholds="[{metric: r2, min: 0.999}]"), workspace)
+    assert rejected.verdict == "reject" and "threshold" in rejected.reasons[0]
+    dry = promote(propose(workspace, gate__mode="dry_run"), workspace)
+    assert dry.verdict == "promote" and dry.dry_run and dry.champion_version is None
+    assert workspace.registry.history("students") == []
+
+
+def test_a_champion_that_was_tampered_with_is_named_and_replaced(workspace: Workspace) -> None:
+    promote(propose(workspace), workspace)
+    (model,) = (workspace.settings.home / "registry" / "artifacts").rglob("model.skops")
+    model.write_bytes(model.read_bytes() + b"x")
+    decision = promote(propose(workspace, trained_on=0.5), workspace)
+    assert decision.verdict == "promote" and decision.champion_version == "2"
+    assert "champion version 1 cannot be judged on this holdout" in decision.reasons[0]
+    assert "SHA-256" in decision.reasons[0]
+
+
+def test_a_champion_of_other_features_is_named_and_replaced(workspace: Workspace) -> None:
+    promote(propose(workspace), workspace)
+    decision = promote(propose(workspace, features="[gender, reading_score]", gate__thresholds="[]"), workspace)
+    assert decision.verdict == "promote" and "cannot be judged" in decision.reasons[0]
+
+
+def test_mlflow_reads_the_champion_without_noria(workspace: Workspace) -> None:
+    run = propose(workspace, kind="xgboost")
+    promote(run, workspace)
+    snapshot = workspace.require(run, "ingest", Snapshot)
+    with workspace.lake.local(snapshot.table) as table:
+        frame = load_split(table, run.pipeline).holdout.features
+        frame.to_parquet(workspace.settings.home / "holdout.parquet")
+    script = (
+        "import sys, mlflow, pandas as pd\n"
+        "mlflow.set_tracking_uri(sys.argv[1])\n"
+        "model = mlflow.pyfunc.load_model('models:/students@champion')\n"
+        "print(*model.predict(pd.read_parquet(sys.argv[2])).tolist())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script, workspace.settings.registry_url, workspace.settings.home / "holdout.parquet"],
+        check=True, capture_output=True, text=True, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    ).stdout  # fmt: skip
+    with workspace.lake.local(workspace.require(run, "train", Candidate).model) as file:
+        expected = load_model(file).predict(frame)
+    assert [float(value) for value in said.split()] == pytest.approx(expected.tolist())
+
+
+# Each names a call of the registry's client after which (or before which) the process is killed.
+STEPS = ("create_registered_model", "create_run", "log_artifacts", "create_model_version", "set_registered_model_alias")
+KILLER = """
+import os, signal, sys
+import mlflow
+name, when = sys.argv[1].split(":")
+sys.argv = ["job", *sys.argv[2:]]
+real = getattr(mlflow.MlflowClient, name)
+def killed(*args, **options):
+    if when == "after":
+        real(*args, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(mlflow.MlflowClient, name, killed)
+from noria.jobs.runner import main
+from noria.stages.promote import promote
+main("promote", promote)
+"""
+
+
+@pytest.mark.slow
+def test_killed_anywhere_a_retry_ends_with_one_version(workspace: Workspace) -> None:
+    """One kill after the other over one run: every retry comes further, and the last one finishes."""
+    run = propose(workspace)
+    arguments = ["--pipeline", "students", "--run-id", run.run_id]
+    for step in STEPS:
+        child = subprocess.run(
+            [sys.executable, "-c", KILLER, f"{step}:after", *arguments],
+            check=False, env=workspace.settings.child_environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert child.returncode == -signal.SIGKILL, child.stderr
+    JobProcess("promote", run, workspace.settings).run()
+    decision = workspace.require(run, "promote", Decision)
+    (version,) = workspace.registry.history("students")
+    assert (decision.verdict, decision.champion_version, decision.previous_champion) == ("promote", "1", None)
+    assert version.is_champion and version.run_id == run.run_id
+
+
+@pytest.mark.slow
+def test_two_promotions_at_once(workspace: Workspace) -> None:
+    """Whoever comes second is judged beside the first."""
+    runs = [propose(workspace), propose(workspace)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-m", "noria.jobs.promote", "--pipeline", "students", "--run-id", run.run_id],
+            env=workspace.settings.child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for run in runs
+    ]  # fmt: skip
+    said = [child.communicate(timeout=200) for child in children]
+    assert [child.returncode for child in children] == [0, 0], said
+    decisions = [workspace.require(run, "promote", Decision) for run in runs]
+    assert sorted(d.verdict for d in decisions) == ["keep", "promote"]
+    assert {d.champion_version for d in decisions} == {"1"}
+    assert len(workspace.registry.history("students")) == 1

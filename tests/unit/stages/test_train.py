@@ -1,0 +1,119 @@
+"""The train stage on real Dask clusters of worker processes."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from noria.errors import JobError, SpecError
+from noria.models.store import load_model
+from noria.records import Candidate, Run
+from noria.settings import Settings
+from noria.stages.ingest import ingest
+from noria.stages.train import train
+from noria.workspace import Workspace
+from tests.support.reference import reference
+from tests.unit.stages.test_promote import publish
+
+QUICK = {
+    "tuning.trials": "8",
+    "estimators": "[{kind: linear}, {kind: ridge}, {kind: xgboost, params: {n_estimators: 30}}]",
+    "evaluation.seeds": "2",
+    "tuning.workers": "1",
+}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(Settings.from_env(home=tmp_path / "home"))
+
+
+def start(workspace: Workspace, source: str = "sample://students?rows=400", **overrides: str) -> Run:
+    changes = {**QUICK, **{k.replace("__", "."): v for k, v in overrides.items()}}
+    run = workspace.create_run("students", source=source, overrides=changes)
+    publish(run, workspace, "ingest", ingest(run, workspace))
+    return run
+
+
+def comparable(candidate: Candidate) -> Candidate:
+    """A candidate without what two equal runs may differ in: names and durations."""
+    contenders = tuple(c.model_copy(update={"seconds": 0.0}) for c in candidate.contenders)
+    return candidate.model_copy(update={"model": "", "cluster": "", "contenders": contenders})
+
+
+@pytest.mark.slow
+def test_one_worker_and_two_agree_to_the_last_digit(workspace: Workspace) -> None:
+    one = train(start(workspace), workspace)
+    two = train(start(workspace, tuning__workers="2"), workspace)
+    assert comparable(one) == comparable(two)
+    assert one.model_sha256 == two.model_sha256 and "2 local processes" in two.cluster
+    assert list((workspace.settings.home / "tmp").iterdir()) == []
+    with workspace.lake.local(two.model) as file:
+        assert load_model(file, two.model_sha256) is not None
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    """The only worker dies in the middle of the search, with the data that it held."""
+    caplog.set_level(logging.INFO, logger="noria")
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and "of 8 trials" not in caplog.text:
+            time.sleep(0.01)
+        for process in psutil.Process().children(recursive=True):
+            if "spawn_main" in " ".join(process.cmdline()):
+                os.kill(process.pid, signal.SIGKILL)
+                killed.append(process.pid)
+
+    thread = threading.Thread(target=kill)
+    run = start(workspace)
+    thread.start()
+    candidate = train(run, workspace)
+    thread.join()
+    assert killed and candidate.trials == 8
+    undisturbed = train(start(workspace), workspace)
+    assert comparable(candidate) == comparable(undisturbed)
+
+
+@pytest.mark.slow
+def test_an_existing_scheduler_is_used(workspace: Workspace, tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+        address = cluster.scheduler_address
+        settings = workspace.settings.replace(dask_address=address)
+        elsewhere = Workspace(settings, workspace.lake)
+        candidate = train(start(elsewhere), elsewhere)
+        assert f"1 workers at {address}" in candidate.cluster
+
+
+@pytest.mark.slow
+def test_linear_on_the_real_file_is_as_good_as_published(workspace: Workspace) -> None:
+    path = reference("students_performance_kaggle.csv")
+    candidate = train(start(workspace, str(path), evaluation__seeds="5"), workspace)
+    linear = next(c for c in candidate.contenders if c.name == "linear")
+    assert linear.cv["r2"].mean == pytest.approx(0.866, abs=0.02)
+    assert candidate.metrics["r2"] > 0.84
+    assert candidate.metrics["rse"] == pytest.approx(1 - candidate.metrics["r2"])
+
+
+def test_a_wrong_hyper_parameter_stops_before_a_cluster_starts(workspace: Workspace) -> None:
+    run = start(workspace, estimators="[{kind: xgboost, params: {max_dept: 3}}]")
+    started = time.monotonic()
+    with pytest.raises(SpecError, match=r"estimators\.0\.params\.max_dept"):
+        train(run, workspace)
+    assert time.monotonic() - started < 20
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_no_scheduler_answers(workspace: Workspace) -> None:
+    elsewhere = Workspace(workspace.settings.replace(dask_address="tcp://127.0.0.1:9"), workspace.lake)
+    with pytest.raises(JobError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        train(start(elsewhere), elsewhere)
