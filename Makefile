@@ -4,6 +4,8 @@ PIPELINE ?= students
 BIN := .venv/bin
 PY := $(BIN)/python
 export PIPELINE SOURCE PORT SET ONCE
+# Compiling the packages of .venv anew in every process would double the time of all that follows.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint lock clean schema env
 
