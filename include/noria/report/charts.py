@@ -64,7 +64,7 @@ def compare_models(candidate: Candidate) -> tuple[list[ModelRow], Scale]:
     """
     metric = candidate.primary_metric
     entries = [
-        _Entry(c.name, c.trials, c.cv.get(metric), c.holdout, c.name in candidate.baselines and not c.trials)
+        _Entry(c.name, c.trials, c.cv.get(metric), c.holdout, c.name in candidate.baselines)
         for c in candidate.contenders
     ]
     known = {entry.name for entry in entries}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable
 from typing import Any
@@ -56,7 +57,7 @@ def _result(one: Any) -> ExpectationResult:
         column=", ".join(columns) or None,
         severity=config.severity or "critical",
         success=bool(one.success),
-        observed=_observed(one.result),
+        observed=_observed(one.result) or ("as expected" if one.success else "nothing"),
         expected=_expected(config),
     )
 
@@ -69,7 +70,8 @@ def _expected(config: Any) -> str:
     value = content.value.to_json_dict()
     header = value.get("header", {}).get("value", value)
     parameters = {name: _text(p["value"]) for name, p in (header.get("params") or {}).items()}
-    sentence = string.Template(header.get("template", config.type)).safe_substitute(parameters)
+    template = re.sub(r"(\$\w+_\d+) (?=\$\w+_\d+)", r"\1, ", header.get("template", config.type))
+    sentence = string.Template(template).safe_substitute(parameters)
     rows = ["; ".join(_text(cell["value"]) for cell in row) for row in value.get("table", [])]
     return " ".join([sentence, *rows]).strip()
 
@@ -84,7 +86,8 @@ def _observed(result: dict[str, Any]) -> str:
         parts.append(f"missing: {_listed(result['partial_missing_list'])}")
     if parts:
         return "; ".join(parts)
-    return _text(result.get("observed_value"))
+    observed = result.get("observed_value")
+    return "" if observed is None else _text(observed)
 
 
 def _unexpected(result: dict[str, Any]) -> str:

@@ -84,6 +84,7 @@ def test_what_was_observed_is_said_in_words() -> None:
     assert values.observed.startswith(f"{females} of 60 unexpected")
     assert values.observed.endswith(": female")
     assert distinct.observed == "unexpected: free/reduced; missing: none"
+    assert distinct.expected == "lunch distinct values must match this set: standard, none."
     assert "quantiles 0.5, values" in quantile.observed
     assert quantile.expected == "math_score quantiles must be within the following value ranges. Median; 10; 11"
 
