@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from noria.cli import COMMANDS
 from noria.errors import ExitCode
+from noria.models.families import FAMILIES
 from noria.pipeline import METRICS, EstimatorSpec, Pipeline
 from noria.pipeline.base import Model
 from noria.records import STAGES
@@ -93,6 +94,16 @@ def test_every_key_of_a_pipeline_is_documented_and_no_other() -> None:
     kinds = EstimatorSpec.model_json_schema()["properties"]["kind"]["enum"]
     for word in (*METRICS, *kinds):
         assert f"`{word}`" in page
+
+
+def test_every_family_is_documented_with_what_it_searches() -> None:
+    page = text("docs/pipelines.md").partition("### Estimators\n")[2]
+    told = {
+        kind: set(re.findall(r"`(\w+)`", cells)) for kind, cells in re.findall(r"(?m)^\| `(\w+)` \|.*\|(.*)\|$", page)
+    }
+    searched = {k: {name for space in f.search.values() for name in space} for k, f in FAMILIES.items()}
+    del told["kind"]  # the heading
+    assert told == searched
 
 
 def test_defaults_in_the_table_are_those_of_the_code() -> None:
