@@ -33,6 +33,15 @@ def number(value: float | None, digits: int = 4) -> str:
     """A number to significant digits, whole numbers with separators."""
     if value is None:
         return NOTHING
+    return _signed(_digits(value, digits))
+
+
+def _signed(text: str) -> str:
+    """The text of a number with a minus sign instead of a hyphen."""
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
+def _digits(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return str(value)
     if float(value).is_integer() and abs(value) < 1e15:
@@ -55,7 +64,7 @@ def metric(value: float | None) -> str:
     """A metric to three places, or to four digits above one."""
     if value is None:
         return NOTHING
-    return f"{value:.3f}" if math.isfinite(value) and abs(value) < 10 else number(value)
+    return _signed(f"{value:.3f}") if math.isfinite(value) and abs(value) < 10 else number(value)
 
 
 def metric_name(name: str) -> str:
@@ -86,9 +95,8 @@ def seconds(value: float) -> str:
     """A duration."""
     if value < 60:
         return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    minutes = value / 60
+    return f"{minutes:.1f} min" if minutes < 60 else f"{minutes / 60:.1f} h"
 
 
 def moment(value: datetime) -> str:
