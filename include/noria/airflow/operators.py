@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from airflow.sdk import Asset, BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
@@ -149,8 +151,11 @@ class SparkStageOperator(StageOperator):
 
     def on_kill(self) -> None:
         """End the Spark job when the task is stopped."""
-        if isinstance(self._spark, HookSpark):
+        if isinstance(self._spark, HookSpark):  # on a cluster it would outlive who submitted it
             self._spark.kill()
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def _passwords(conn_ids: tuple[str, ...]) -> dict[str, str]:

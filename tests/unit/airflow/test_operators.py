@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from noria.airflow.assets import model_asset, snapshot_asset
-from noria.airflow.operators import StageOperator
+from noria.airflow.operators import SparkStageOperator, StageOperator
 from noria.airflow.params import retrain_params
 from noria.errors import JobError, SourceUnavailableError
 from noria.pipeline import SampleSource, load_spec
@@ -26,6 +26,7 @@ from tests.support.github import github
 from tests.support.http_server import Slow, Status, serve
 from tests.support.runs import decision, done
 
+SPARK = "org.apache.spark.deploy.SparkSubmit"
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
 
 
@@ -36,10 +37,17 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace.open(Settings.from_env())
 
 
-def task(stage: str, **options: Any) -> tuple[StageOperator, DAG]:
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def task(stage: str, kind: type[StageOperator] = StageOperator, **options: Any) -> tuple[StageOperator, DAG]:
     pipeline = load_spec(CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml")
     with DAG("students__retrain", schedule=None, params=retrain_params(pipeline)) as dag:
-        return StageOperator(stage=stage, pipeline="students", **options), dag
+        return kind(stage=stage, pipeline="students", **options), dag
 
 
 def context(dag: DAG, **values: object) -> dict[str, Any]:
@@ -146,6 +154,30 @@ def test_stopping_the_task_ends_the_job(workspace: Workspace) -> None:
         with pytest.raises(JobError):
             operator.execute(context(dag, source=url))
     assert not jobs[0].is_running()
+
+
+@pytest.mark.parametrize("connection", ["", '{"conn_type": "spark", "host": "local[1]"}'])
+def test_stopping_explore_ends_spark(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, connection: str) -> None:
+    if connection:
+        monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", connection)
+    ingest, dag = task("ingest")
+    ingest.execute(context(dag, source="sample://students?rows=50&seed=1"))
+    operator, dag = task("explore", kind=SparkStageOperator)
+    seen: list[psutil.Process] = []
+
+    def stop() -> None:
+        deadline = time.monotonic() + 60
+        while not seen and time.monotonic() < deadline:
+            seen.extend(p for p in psutil.Process().children(recursive=True) if SPARK in _command(p))
+            time.sleep(0.05)
+        operator.on_kill()
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(JobError):
+        operator.execute(context(dag))
+    assert seen
+    _gone, alive = psutil.wait_procs(seen, timeout=10)
+    assert not alive
 
 
 def test_a_retry_of_a_run_that_exists_keeps_its_spec(workspace: Workspace) -> None:
