@@ -73,7 +73,8 @@ class Document:
         """The verdict in a sentence."""
         decision = self.decision
         if self.failure is not None:
-            return "The stages before it stand below; the champion is what it was."
+            kept = "" if self.failure.stage == "promote" else " The champion is what it was."
+            return f"What was done before stands below.{kept}"
         if decision is None:
             missing = [s for s in STAGES if s not in self.stages and s != "report"]
             return f"The run has no record of {', '.join(missing)} yet."
