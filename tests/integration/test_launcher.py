@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,17 @@ def test_component_that_dies_ends_the_launcher(home: Path, up: Launcher) -> None
         assert doomed.wait(60) == 1
         assert "dag-processor ended with exit code -9" in doomed.output
         assert doomed.gone_within(5), doomed.tree()
+
+
+def test_port_that_another_server_takes_meanwhile_is_not_mistaken_for_ours(home: Path, up: Launcher) -> None:
+    assert up.process.poll() is not None, "the first launcher has this home"
+    with launcher(home) as beaten:
+        port = int(beaten.wait_for_components().url.rpartition(":")[2])
+        with socket.create_server(("127.0.0.1", port)):
+            assert beaten.wait(120) == 1
+        assert "api-server ended with exit code" in beaten.output
+        assert "Airflow is up" not in beaten.output
+        assert beaten.gone_within(5), beaten.tree()
 
 
 def test_killed_launcher_takes_its_components_with_it(home: Path, up: Launcher) -> None:

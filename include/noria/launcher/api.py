@@ -12,8 +12,14 @@ from noria.errors import InputError, NoriaError
 from noria.launcher.credentials import USER
 
 
+class ApiUnavailableError(NoriaError):
+    """The API server did not answer well this time; it may be busy."""
+
+    retryable = True
+
+
 class AirflowApi:
-    """A client with a login of its own; transient failures are `httpx.HTTPError`.
+    """A client with a login of its own; transient failures are ApiUnavailableError.
 
     Args:
         url: Of the API server, without a path.
@@ -82,22 +88,32 @@ class AirflowApi:
         return cast(list[dict[str, Any]], tasks)
 
     def _request(self, method: str, path: str, *, missing_ok: bool = False, **options: Any) -> dict[str, Any]:
+        try:
+            answer = self._ask(method, path, **options)
+        except httpx.HTTPError as error:
+            raise ApiUnavailableError(f"Airflow did not answer {method} {path}: {error}") from error
+        if answer.status_code == httpx.codes.NOT_FOUND and missing_ok:
+            return {}
+        if answer.is_client_error:
+            kind = InputError if answer.status_code in (400, 422) else NoriaError
+            raise kind(f"Airflow refused {method} {path}: {_detail(answer)}")
+        if answer.is_server_error:
+            raise ApiUnavailableError(f"Airflow answered {method} {path} by {answer.status_code}: {_detail(answer)}")
+        return cast(dict[str, Any], answer.json())
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         if not self._logged_in:
             self._log_in()
         answer = self._http.request(method, path, **options)
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # the token is as old as the launcher has been up
             self._log_in()
             answer = self._http.request(method, path, **options)
-        if answer.status_code == httpx.codes.NOT_FOUND and missing_ok:
-            return {}
-        if answer.is_client_error:
-            kind = InputError if answer.status_code in (400, 422) else NoriaError
-            raise kind(f"Airflow refused {method} {path}: {_detail(answer)}")
-        answer.raise_for_status()
-        return cast(dict[str, Any], answer.json())
+        return answer
 
     def _log_in(self) -> None:
         answer = self._http.post("/auth/token", json={"username": USER, "password": self._password})
+        if answer.is_client_error:
+            raise NoriaError(f"Airflow refused the login of {USER}: {_detail(answer)}")
         answer.raise_for_status()
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         self._logged_in = True

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
-
-from noria.launcher.api import AirflowApi
+from noria.launcher.api import AirflowApi, ApiUnavailableError
 
 POLL_SECONDS = 0.5
 ENDED = ("success", "failed")
@@ -57,7 +55,7 @@ def follow(
             run = api.run(dag_id, run_id)
             tasks = api.tasks(dag_id, run_id)
             others = api.unfinished_runs(dag_id) if run["state"] == "queued" and not waiting_told else []
-        except httpx.HTTPError:  # busy; a server that is gone for good is what `check` sees
+        except ApiUnavailableError:  # busy; a server that is gone for good is what `check` sees
             time.sleep(POLL_SECONDS)
             continue
         ahead = [other["dag_run_id"] for other in others if other["state"] == "running"]

@@ -80,26 +80,30 @@ class Stack:
     def _boot(self) -> None:
         self._take_home()
         self._logs.mkdir(parents=True, exist_ok=True)
-        self.port = choose_port(self._wanted_port)
-        self.url = f"http://{HOST}:{self.port}"
         credentials = Credentials.of_home(self._settings.home)
         self.password = credentials.password
         sink = self._undo.enter_context(MailSink(inbox.folder(self._settings.home)))
-        environment = airflow_environment(
-            self._settings,
-            credentials,
-            ui_port=self.port,
-            smtp_port=sink.port,
-            scheduled_runs=self._scheduled_runs,
-        )
+        environment = self._environment(credentials, sink.port)
         for name in ignored_settings(self._settings, environment):
             self._tell(f"{name} of your environment is not used here")
         _prune_logs(airflow_home(self._settings) / "logs")
         self._migrate(environment)
+        self._start(self._environment(credentials, sink.port), sink.port)
         self.api = AirflowApi(self.url, self.password)
         self._undo.callback(self.api.close)
-        self._start(environment, sink.port)
         self._wait_until_healthy()
+
+    def _environment(self, credentials: Credentials, smtp_port: int) -> dict[str, str]:
+        """With a port that is free now: preparing the database takes long enough for another process to take one."""
+        self.port = choose_port(self._wanted_port)
+        self.url = f"http://{HOST}:{self.port}"
+        return airflow_environment(
+            self._settings,
+            credentials,
+            ui_port=self.port,
+            smtp_port=smtp_port,
+            scheduled_runs=self._scheduled_runs,
+        )
 
     def _take_home(self) -> None:
         """Become the only launcher of this home, and end what a killed one has left."""
@@ -171,7 +175,7 @@ class Stack:
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + BOOT_SECONDS
         while True:
-            health = self.api.health()
+            health = self.api.health() if self._is_listening() else {}
             if health and all(status == "healthy" for status in health.values()):
                 return
             self.check()
@@ -181,6 +185,17 @@ class Stack:
                     remedy=f"See the logs in {self._logs}.",
                 )
             time.sleep(0.2)
+
+    def _is_listening(self) -> bool:
+        """Whether the API server itself has the port; another Airflow there would answer for it."""
+        server = self._components[0].process
+        with contextlib.suppress(psutil.Error):
+            return any(
+                connection.status == psutil.CONN_LISTEN and connection.laddr.port == self.port
+                for process in (server, *server.children(recursive=True))
+                for connection in process.net_connections(kind="tcp")
+            )
+        return False
 
     def _end(self) -> None:
         end_trees(c.process for c in self._components if c.process.is_running())
