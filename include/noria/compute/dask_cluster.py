@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 log = logging.getLogger(__name__)
-_CONNECT_SECONDS = 30
+_CONNECT_SECONDS = 10
 _LOST_DATA_ATTEMPTS = 3
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 

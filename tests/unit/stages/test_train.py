@@ -41,9 +41,9 @@ def start(workspace: Workspace, source: str = "sample://students?rows=400", **ov
 
 
 def comparable(candidate: Candidate) -> Candidate:
-    """A candidate without what two equal runs may differ in: names and durations."""
+    """A candidate without what two equal runs may differ in: names, durations, the state of the checkout."""
     contenders = tuple(c.model_copy(update={"seconds": 0.0}) for c in candidate.contenders)
-    return candidate.model_copy(update={"model": "", "cluster": "", "contenders": contenders})
+    return candidate.model_copy(update={"model": "", "cluster": "", "code": "", "contenders": contenders})
 
 
 @pytest.mark.slow
@@ -106,11 +106,10 @@ def test_linear_on_the_real_file_is_as_good_as_published(workspace: Workspace) -
 
 def test_a_wrong_hyper_parameter_stops_before_a_cluster_starts(workspace: Workspace) -> None:
     run = start(workspace, estimators="[{kind: xgboost, params: {max_dept: 3}}]")
-    started = time.monotonic()
+    before = psutil.Process().children(recursive=True)
     with pytest.raises(SpecError, match=r"estimators\.0\.params\.max_dept"):
         train(run, workspace)
-    assert time.monotonic() - started < 20
-    assert psutil.Process().children(recursive=True) == []
+    assert psutil.Process().children(recursive=True) == before
 
 
 def test_no_scheduler_answers(workspace: Workspace) -> None:
