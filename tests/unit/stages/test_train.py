@@ -68,7 +68,7 @@ def test_a_killed_worker_is_replaced(workspace: Workspace, caplog: pytest.LogCap
         while time.monotonic() < deadline and "of 8 trials" not in caplog.text:
             time.sleep(0.01)
         for process in psutil.Process().children(recursive=True):
-            if "spawn_main" in " ".join(process.cmdline()):
+            if "resource_tracker" not in " ".join(process.cmdline()):
                 os.kill(process.pid, signal.SIGKILL)
                 killed.append(process.pid)
 
