@@ -102,9 +102,9 @@ class _Session:
     def retrain(self, stack: Stack, conf: dict[str, Any]) -> Outcome:
         """Trigger the pipeline's DAG and follow the run to its end, or stop it if this is interrupted."""
         self._wait_for_dag(stack)
-        for left in stack.api.unfinished_runs(self._dag_id):
-            if left["run_type"] == "manual":  # triggered by a launcher that did not live to see its end
-                stack.api.fail_run(self._dag_id, left["dag_run_id"], "Airflow was stopped before this run ended.")
+        for left in stack.api.unfinished_runs(self._dag_id):  # cut off with an earlier launcher, or missed by night
+            stack.api.fail_run(self._dag_id, left["dag_run_id"], "Replaced by the run that `noria up` starts with.")
+            self.tell(f"{left['dag_run_id']} had not ended; this run replaces it")
         self._run_id = stack.api.trigger(self._dag_id, conf)
         self.tell(f"run {self._run_id} of {self._dag_id}: {run_page(stack.url, self._dag_id, self._run_id)}")
         try:
