@@ -99,15 +99,20 @@ def _beats_champion(candidate: Candidate, champion: Champion | None, metric: str
         passed = _improvement(value, rival, metric) > margin + _noise(rival)
         by = f" by more than {margin:g}" if margin else ""
         verb = "beats" if passed else "does not beat"
-        detail = (
-            f"{metric} {value:.4g} {verb} champion version {champion.version}'s {rival:.4g} on the same holdout{by}"
-        )
+        ours, theirs = _told_apart(value, rival)
+        detail = f"{metric} {ours} {verb} champion version {champion.version}'s {theirs} on the same holdout{by}"
     return Rule(name="better than the champion", passed=passed, required=False, detail=detail)
 
 
 def _improvement(value: float, rival: float, metric: str) -> float:
     """How much better `value` is, in the metric's own unit."""
     return value - rival if greater_is_better(metric) else rival - value
+
+
+def _told_apart(value: float, rival: float) -> tuple[str, str]:
+    """Both numbers with as many digits as it takes to see which is greater; four at least."""
+    pairs = ((f"{value:.{digits}g}", f"{rival:.{digits}g}") for digits in range(4, 13))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{value:.4g}", f"{rival:.4g}"))
 
 
 def _noise(rival: float) -> float:

@@ -112,3 +112,11 @@ def test_every_failed_rule_is_a_reason_and_the_mode_is_kept() -> None:
 def test_it_is_pure() -> None:
     champion = Champion("1", metrics={"r2": 0.8})
     assert decide(R2, champion, Gate()) == decide(R2, champion, Gate())
+
+
+def test_a_small_difference_is_shown_with_the_digits_it_takes() -> None:
+    decision = decide(R2, Champion("3", metrics={"r2": 0.8499996, "mae": 4.0}), Gate())
+    assert decision.verdict == "promote"
+    assert decision.reasons == ("r2 0.85 beats champion version 3's 0.8499996 on the same holdout",)
+    equal = decide(R2, Champion("3", metrics=R2.metrics), Gate())
+    assert equal.reasons == ("r2 0.85 does not beat champion version 3's 0.85 on the same holdout",)
