@@ -115,7 +115,7 @@ def set_up(test):
         return
     with contextlib.suppress(FileNotFoundError):
         STAMP.unlink()
-    if done.get("python") != wanted["python"] or done.get("place") != wanted["place"] or not venv_works():
+    if done.get("python") != wanted["python"] or not venv_works():
         make_venv()
     install_uv()
     install(requirements)
@@ -129,7 +129,7 @@ def read_stamp():
         stamp = json.loads(STAMP.read_text())
     except (OSError, ValueError):
         return {}
-    return stamp if venv_works() else {}
+    return stamp if stamp.get("place") == str(VENV) and venv_works() else {}
 
 
 def venv_works():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -141,11 +142,13 @@ class SparkStageOperator(StageOperator):
 
     ui_color = "#fbe9dd"
     _spark: SparkRunner | None = None
+    _others: Collection[psutil.Process] = frozenset()
 
     def _perform(self, run: Run, workspace: Workspace) -> str:
         settings = workspace.settings
         function = getattr(importlib.import_module(f"noria.stages.{self.stage}"), self.stage)
         self._spark = connected_spark(settings)
+        self._others = set(psutil.Process().children(recursive=True))
         with stage_log(settings.log_file(self.pipeline, run.run_id, self.stage)):
             return run_stage(self.stage, function, run, replace(workspace, spark_runner=self._spark))
 
@@ -153,7 +156,7 @@ class SparkStageOperator(StageOperator):
         """End the Spark job when the task is stopped."""
         if isinstance(self._spark, HookSpark):  # on a cluster it would outlive who submitted it
             self._spark.kill()
-        for child in psutil.Process().children(recursive=True):
+        for child in set(psutil.Process().children(recursive=True)) - set(self._others):
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
 

@@ -60,7 +60,7 @@ def job_of(stage: str) -> psutil.Process:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for child in psutil.Process().children():
-            if f"noria.jobs.{stage}" in child.cmdline():
+            if f"noria.jobs.{stage}" in _command(child):
                 return child
         time.sleep(0.01)
     raise AssertionError(f"no {stage} job came up")
@@ -163,12 +163,14 @@ def test_stopping_explore_ends_spark(workspace: Workspace, monkeypatch: pytest.M
     ingest, dag = task("ingest")
     ingest.execute(context(dag, source="sample://students?rows=50&seed=1"))
     operator, dag = task("explore", kind=SparkStageOperator)
+    others = set(psutil.Process().children(recursive=True))
     seen: list[psutil.Process] = []
 
     def stop() -> None:
         deadline = time.monotonic() + 60
         while not seen and time.monotonic() < deadline:
-            seen.extend(p for p in psutil.Process().children(recursive=True) if SPARK in _command(p))
+            children = set(psutil.Process().children(recursive=True)) - others
+            seen.extend(p for p in children if SPARK in _command(p))
             time.sleep(0.05)
         operator.on_kill()
 
