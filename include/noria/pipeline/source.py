@@ -13,7 +13,8 @@ from noria.errors import InputError
 from noria.pipeline.base import Model
 
 FORMS = "github://owner/repo/path@ref, https://…, file:///…, a file's path, or sample://students?rows=1000&seed=7"
-_SECRET_PARAMETERS = {"sig", "token", "access_token", "api_key", "apikey", "key", "password", "secret"}
+_SECRET_WORDS = {"sig", "signature", "credential", "token", "secret", "password", "key", "apikey", "code"}
+"""Last words of parameters that open a door by themselves, such as X-Amz-Signature or access_token."""
 
 
 class SampleSource(Model):
@@ -57,11 +58,11 @@ class HttpsSource(Model):
             raise ValueError("the URL carries a user or password; put it in an Airflow connection instead")
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise ValueError("plain http is accepted for loopback addresses only; use https")
-        secret = _SECRET_PARAMETERS & {name.lower() for name, _ in urllib.parse.parse_qsl(parts.query)}
-        if secret:
-            raise ValueError(
-                f"the URL carries a secret in its parameter {min(secret)!r}; put it in an Airflow connection instead"
-            )
+        for name, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True):
+            if re.split(r"[-_]", name.lower())[-1] in _SECRET_WORDS:
+                raise ValueError(
+                    f"the URL carries a secret in its parameter {name!r}; put it in an Airflow connection instead"
+                )
         return self
 
     @property

@@ -20,6 +20,10 @@ SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
         ("github://o/r/a%40b/my%20file.csv@main", {"path": "a@b/my file.csv", "ref": "main"}),
         ("github://o/r/a#1?.csv@main", {"path": "a#1?.csv", "ref": "main"}),
         ("https://host/a.csv?x=1", {"kind": "https", "url": "https://host/a.csv?x=1"}),
+        (
+            "https://host/a.csv?country_codes=de&keyword=x&code_page=1",
+            {"url": "https://host/a.csv?country_codes=de&keyword=x&code_page=1"},
+        ),
         ("http://127.0.0.1:8000/a.csv", {"kind": "https", "url": "http://127.0.0.1:8000/a.csv"}),
         ("file:///data/my%20file.csv", {"kind": "file", "path": "/data/my file.csv"}),
         ("file://localhost/data/a.csv", {"kind": "file", "path": "/data/a.csv"}),
@@ -68,6 +72,21 @@ def test_a_bad_uri_says_what_was_expected(uri: str, message: str) -> None:
         ("http://example.org/a.csv", "plain http is accepted for loopback addresses only"),
         ("https://me:hunter2@example.org/a.csv", "carries a user or password"),
         ("https://x.blob.core.windows.net/c/a.csv?sv=1&sig=hunter2", "carries a secret in its parameter 'sig'"),
+        *(
+            (f"https://example.org/a.csv?v=1&{name}=hunter2", f"carries a secret in its parameter {name!r}")
+            for name in (
+                "X-Amz-Signature",
+                "X-Amz-Credential",
+                "X-Amz-Security-Token",
+                "X-Goog-Signature",
+                "Signature",
+                "code",
+                "access_token",
+                "api-key",
+                "apikey",
+                "client_secret",
+            )
+        ),
         ("sample://teachers", "Input should be 'students'"),
         ("sample://students?rows=0", "greater than or equal to 1"),
         ("sample://students?colour=red", "Extra inputs"),
