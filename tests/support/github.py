@@ -28,11 +28,13 @@ class Github:
         requests: (path, Authorization header or none) of each request that came.
         token: If set, everything else is answered by 404, as GitHub does for private repositories.
         api_status: If set, what the API answers to everything.
+        raw_refs: The names that raw files are served at; none for branches and commits alike.
     """
 
     def __init__(self, root: Path, port: int = 0, token: str | None = None) -> None:
         self.root, self.token = root.resolve(), token
         self.api_status: int | None = None
+        self.raw_refs: tuple[str, ...] | None = None
         self.requests: list[tuple[str, str | None]] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"github": self}))
         self._http.daemon_threads = True
@@ -56,7 +58,7 @@ class Github:
         """Content of a file at a branch or commit."""
         folder = self.root / owner / repo
         target = (folder / path).resolve()
-        if ref not in (*BRANCHES, self.commit(owner, repo)) or not target.is_relative_to(folder):
+        if ref not in (self.raw_refs or (*BRANCHES, self.commit(owner, repo))) or not target.is_relative_to(folder):
             return None
         return target.read_bytes() if target.is_file() else None
 

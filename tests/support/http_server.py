@@ -40,7 +40,14 @@ class Slow:
     seconds: float
 
 
-Fault = Status | BreakOff | WrongLength | Slow
+@dataclass(frozen=True)
+class PartOnly:
+    """Answer 206 with no more than that many bytes, asked for or not, as some proxies do."""
+
+    bytes: int
+
+
+Fault = Status | BreakOff | WrongLength | Slow | PartOnly
 
 
 @dataclass
@@ -51,6 +58,7 @@ class Resource:
         body: The bytes, or a function that makes them block by block (with `length`).
         faults: One for each coming request; afterwards the server behaves.
         ranges: Whether Range requests are understood.
+        if_range: Whether If-Range is understood; without it, a range of another version is sent.
     """
 
     body: bytes | Callable[[], Iterator[bytes]]
@@ -58,6 +66,7 @@ class Resource:
     content_type: str = "text/csv"
     content_encoding: str | None = None
     ranges: bool = True
+    if_range: bool = True
     length: int | None = None
     faults: deque[Fault] = field(default_factory=deque)
 
@@ -137,10 +146,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_body(self, resource: Resource, whole: bytes, fault: Fault | None) -> None:
         body, start = whole, self._range_start(resource)
-        if start:
-            body = whole[start:]
+        if start or isinstance(fault, PartOnly):
+            body = whole[start : start + fault.bytes] if isinstance(fault, PartOnly) else whole[start:]
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(whole)}")
         else:
             self.send_response(200)
         more = fault.more if isinstance(fault, WrongLength) else 0
@@ -153,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("range", "")
         if not (resource.ranges and wanted.startswith("bytes=") and wanted.endswith("-")):
             return 0
-        unchanged = self.headers.get("if-range") in (None, resource.etag)
+        unchanged = not resource.if_range or self.headers.get("if-range") in (None, resource.etag)
         return int(wanted.removeprefix("bytes=").removesuffix("-")) if unchanged else 0
 
     def _send_blocks(self, resource: Resource, blocks: Callable[[], Iterator[bytes]]) -> None:

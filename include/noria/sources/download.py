@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import logging
 import re
 import time
@@ -51,8 +52,8 @@ class Request:
     hint: str = "Check the URL."
 
 
-def open_client(retry: Retry, token: str | None = None) -> httpx.Client:
-    """A client with our time-outs that follows redirects, but not from https to plain http elsewhere."""
+def open_client(retry: Retry, url: str, token: str | None = None) -> httpx.Client:
+    """A client for `url` with our time-outs, which follows redirects, but to plain http only within loopback."""
     headers = {"User-Agent": "noria", "Accept-Encoding": "identity"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
@@ -60,7 +61,7 @@ def open_client(retry: Retry, token: str | None = None) -> httpx.Client:
         headers=headers,
         timeout=httpx.Timeout(retry.read_seconds, connect=retry.connect_seconds),
         follow_redirects=True,
-        event_hooks={"request": [_refuse_plain_http]},
+        event_hooks={"request": [functools.partial(_refuse_plain_http, httpx.URL(url))]},
     )
 
 
@@ -71,7 +72,7 @@ def download(request: Request, target: Path, retry: Retry) -> Fetched:
         SourceError: 404 and other final answers, an HTML page, another sha256 than declared.
         SourceUnavailableError: 5xx, 429, time-outs or broken connections to the end of the retries.
     """
-    with open_client(retry, request.token) as client, target.open("wb") as sink:
+    with open_client(retry, request.url, request.token) as client, target.open("wb") as sink:
         transfer = _Transfer(client, request, HashingWriter(sink))
         failures = 0
         while True:
@@ -145,24 +146,34 @@ class _Transfer:
         raise kind(f"{self._request.url}: {what}", remedy=self._request.hint)
 
     def _receive(self, response: httpx.Response) -> None:
+        etag = response.headers.get("etag")
         if response.status_code == httpx.codes.OK:
             self.writer.restart()
-        elif not response.headers.get("content-range", "").startswith(f"bytes {self.writer.bytes}-"):
-            self._etag = None
-            raise _AgainError(f"answered another range ({response.headers.get('content-range')})")
+            total = _length(response)
         else:
-            self.resumed = True
-        etag = response.headers.get("etag")
+            total = self._resume(response, etag)
         self._etag = etag if etag and not etag.startswith("W/") else None
         self._weak_etag = etag
-        length = response.headers.get("content-length")
-        expected = self.writer.bytes + int(length) if length and length.isdigit() else None
         for block in response.iter_raw():
             if not self.writer.bytes:
                 self._check_content(response, block)
             self.writer.write(block)
-        if expected is not None and self.writer.bytes != expected:
-            raise _AgainError(f"broke off at byte {self.writer.bytes} of {expected}")
+        if total is not None and self.writer.bytes != total:
+            raise _AgainError(f"broke off at byte {self.writer.bytes} of {total}")
+
+    def _resume(self, response: httpx.Response, etag: str | None) -> int:
+        """Check that a partial answer continues what is there; the length of the whole."""
+        known, self._etag = self._etag, None  # whatever is wrong, the next request asks for everything
+        told = response.headers.get("content-range", "")
+        if "range" not in response.request.headers:
+            raise _AgainError(f"answered a part ({told}) although the whole was asked for")
+        if etag != known:  # a server may overlook If-Range
+            raise _AgainError(f"the file changed meanwhile (its ETag was {known}, is {etag})")
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", told.strip())
+        if match is None or int(match[1]) != self.writer.bytes:
+            raise _AgainError(f"answered another range ({told})")
+        self.resumed = True
+        return int(match[2])
 
     def _check_content(self, response: httpx.Response, head: bytes) -> None:
         encoding = response.headers.get("content-encoding", "identity")
@@ -193,8 +204,14 @@ class _Transfer:
         return Fetched(modified=True, sha256=self.writer.sha256, bytes=self.writer.bytes, etag=self._weak_etag)
 
 
-def _refuse_plain_http(request: httpx.Request) -> None:
-    if request.url.scheme == "http" and request.url.host not in LOOPBACK:
+def _length(response: httpx.Response) -> int | None:
+    declared = response.headers.get("content-length", "")
+    return int(declared) if declared.isdigit() else None
+
+
+def _refuse_plain_http(asked: httpx.URL, request: httpx.Request) -> None:
+    """A server elsewhere must not send us to this machine's own services either."""
+    if request.url.scheme == "http" and not (request.url.host in LOOPBACK and asked.host in LOOPBACK):
         raise SourceError(
             f"redirected to plain http ({request.url.host})", expected="https", remedy="Name the https address itself."
         )

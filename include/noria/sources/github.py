@@ -39,9 +39,9 @@ class GithubSource(Source):
                 if commit == self._spec.ref:
                     raise
                 log.warning("not found at commit %s, next by its name %s: %s", commit, self._spec.ref, error)
-                fetched = self._download(self._spec.ref, target, etag)
-            return dataclasses.replace(fetched, commit=commit)
-        return self._download(self._spec.ref, target, etag)
+            else:
+                return dataclasses.replace(fetched, commit=commit)
+        return self._download(self._spec.ref, target, etag)  # the name may stand for another commit by now
 
     def _download(self, ref: str, target: Path, etag: str | None) -> Fetched:
         spec = self._spec
@@ -59,7 +59,7 @@ class GithubSource(Source):
         ref = urllib.parse.quote(spec.ref, safe="")
         url = f"{self._api_url}/repos/{spec.owner}/{spec.repo}/commits/{ref}"
         try:
-            with open_client(self._retry, self._token) as client:
+            with open_client(self._retry, url, self._token) as client:
                 response = client.get(url, headers={"Accept": "application/vnd.github+json"})
                 response.raise_for_status()
                 commit = str(response.json()["sha"])

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
+import httpx
 import pytest
 
 from noria.errors import ExitCode, NoriaError, SourceError, SourceNotFoundError, SourceUnavailableError
-from noria.sources.download import Request, download
+from noria.sources.download import Request, download, open_client
 from noria.sources.retry import Retry
-from tests.support.http_server import BreakOff, Server, Slow, Status, WrongLength, serve
+from tests.support.http_server import BreakOff, PartOnly, Server, Slow, Status, WrongLength, serve
 
 BODY = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(60_000))
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -126,6 +127,33 @@ def test_a_file_that_changed_meanwhile_is_taken_from_its_start(server: Server, r
     assert fetched.etag == '"v2"'
 
 
+def test_two_versions_are_never_spliced_by_a_server_without_if_range(server: Server, tmp_path: Path) -> None:
+    old = b"old," * 50_000
+    url = server.put("/x.csv", old, BreakOff(100_000), etag='"v1"')
+
+    def change(_seconds: float) -> None:
+        server.put("/x.csv", BODY, etag='"v2"', if_range=False)
+
+    fetched = download(Request(url), tmp_path / "x", Retry(sleep=change))
+    assert (tmp_path / "x").read_bytes() == BODY
+    assert (fetched.sha256, fetched.etag) == (SHA256, '"v2"')
+    assert ["range" in r.headers for r in server.requests] == [False, True, False]
+
+
+def test_a_part_that_ends_early_is_continued(server: Server, retry: Retry, tmp_path: Path) -> None:
+    url = server.put("/x.csv", BODY, BreakOff(200_000), PartOnly(50_000), PartOnly(50_000), etag='"v1"')
+    assert download(Request(url), tmp_path / "x", retry).bytes == len(BODY)
+    assert (tmp_path / "x").read_bytes() == BODY
+
+
+def test_a_part_that_was_not_asked_for_is_not_taken_for_the_whole(server: Server, retry: Retry, tmp_path: Path) -> None:
+    url = server.put("/x.csv", BODY, PartOnly(50_000), etag='"v1"')
+    assert download(Request(url), tmp_path / "x", retry).sha256 == SHA256
+    url = server.put("/x.csv", BODY, *[PartOnly(50_000)] * 4)
+    with pytest.raises(SourceUnavailableError, match=r"a part \(bytes 0-49999/\d+\) although the whole was asked for"):
+        download(Request(url), tmp_path / "x", retry)
+
+
 @pytest.mark.parametrize(("etag", "ranges"), [('"v1"', False), ('W/"v1"', True), (None, True)])
 def test_without_ranges_or_a_strong_etag_it_starts_again(
     server: Server, retry: Retry, tmp_path: Path, etag: str | None, ranges: bool
@@ -203,6 +231,15 @@ def test_a_redirect_to_plain_http_is_refused(server: Server, retry: Retry, tmp_p
     url = server.put("/x.csv", b"", Status(301, {"Location": "http://data.example.org/x.csv"}))
     with pytest.raises(SourceError, match="plain http"):
         download(Request(url), tmp_path / "x", retry)
+
+
+def test_a_server_elsewhere_cannot_send_us_to_this_machine(retry: Retry) -> None:
+    with open_client(retry, "https://data.example.org/x.csv") as client:
+        (check,) = client.event_hooks["request"]
+        check(httpx.Request("GET", "https://cdn.example.org/x.csv"))
+        for host in ("127.0.0.1", "localhost", "[::1]", "data.example.org"):
+            with pytest.raises(SourceError, match="redirected to plain http"):
+                check(httpx.Request("GET", f"http://{host}/metadata"))
 
 
 def test_a_circle_of_redirects_ends(server: Server, retry: Retry, tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def test_an_api_that_does_not_answer_costs_only_the_commit(
     assert "the commit of main is not known" in caplog.text
 
 
+def test_bytes_that_came_by_the_name_of_a_branch_claim_no_commit(hub: Github, tmp_path: Path) -> None:
+    hub.raw_refs = ("main",)
+    fetched = open_source(SPEC, settings(hub, tmp_path), None, RETRY).fetch(tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"a,b\n1,2\n"
+    assert fetched.commit is None
+
+
 def test_nothing_there_names_what_to_check(hub: Github, tmp_path: Path) -> None:
     spec = SPEC.model_copy(update={"path": "none.csv"})
     with pytest.raises(SourceNotFoundError, match=r"none\.csv: HTTP 404.*owner, repo, path and ref.*github_default"):
