@@ -1,33 +1,19 @@
 """`<pipeline>__retrain`, one DAG for each pipeline folder: retrain, judge and promote every day.
 
-A new pipeline is a new folder with a pipeline.yaml; nothing here changes. A folder that does not parse is left out here
-and named by an import error of broken_pipelines.py.
+A new pipeline is a new folder with a pipeline.yaml; nothing here changes. A folder that no DAG can be made of is left
+out here and named by an import error of broken_pipelines.py.
 """
 
 from airflow.sdk import DAG, TaskGroup
 
 from noria.airflow.assets import model_asset, snapshot_asset
-from noria.airflow.defaults import RETRAIN_SUFFIX, RETRAIN_TAGS, retrain_docs, task_defaults
-from noria.airflow.notifiers import FailureNotifier, VerdictNotifier
 from noria.airflow.operators import SparkStageOperator, StageOperator
-from noria.airflow.params import retrain_params
 from noria.airflow.pipelines import good_pipelines
+from noria.airflow.retrain import dag_arguments
 
 for pipeline in good_pipelines():
     name = pipeline.name
-    with DAG(
-        dag_id=f"{name}{RETRAIN_SUFFIX}",
-        description=pipeline.description,
-        doc_md=retrain_docs(pipeline),
-        schedule=pipeline.schedule,
-        catchup=False,
-        max_active_runs=1,
-        tags=[*RETRAIN_TAGS, name],
-        params=retrain_params(pipeline),
-        default_args=task_defaults(pipeline),
-        on_failure_callback=FailureNotifier(pipeline),
-        on_success_callback=VerdictNotifier(pipeline),
-    ):
+    with DAG(**dag_arguments(pipeline)):
         with TaskGroup("data", prefix_group_id=False, tooltip="What we learn from"):
             ingest = StageOperator(stage="ingest", pipeline=name, outlets=[snapshot_asset(name)])
             validate = StageOperator(stage="validate", pipeline=name)

@@ -5,8 +5,8 @@ Built once from the settings, at the edge.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from noria.errors import StorageError
 from noria.lake import Lake, open_lake
 from noria.pipeline import load_pipeline
-from noria.records import Failure, Record, Run, StageRun
+from noria.records import STAGES, Failure, Record, Run, StageRun
 from noria.settings import CHECKOUT, Settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from noria.registry import Registry
 
 R = TypeVar("R", bound=Record)
+_RUN_ID_LENGTH = 180
 
 
 def _now() -> datetime:
@@ -130,10 +131,14 @@ class Workspace:
         return record
 
     def failure(self, run: Run) -> Failure | None:
-        """Why the run stopped, if a stage of it failed and was not retried well."""
-        for path in self.lake.list(run_path(run.pipeline.name, run.run_id, "")):
-            if path.endswith(".failed.json"):
-                return Failure.model_validate_json(self.lake.read(path))
+        """Why the run stopped: the failure of the first stage that failed and was not retried well."""
+        for stage in STAGES:
+            # A job that is killed between its record and its answer has both; the record counts.
+            if self.lake.exists(run_path(run.pipeline.name, run.run_id, stage)):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                failed = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
+                return Failure.model_validate_json(self.lake.read(failed))
         return None
 
 
@@ -146,13 +151,20 @@ def run_path(pipeline: str, run_id: str, name: str) -> str:
 
 
 def safe_run_id(run_id: str) -> str:
-    """An Airflow run id as a path component: `:` and other awkward characters become `-`."""
-    return re.sub(r"[^A-Za-z0-9_.+-]", "-", run_id)
+    """An Airflow run id as a path component; no two ids have the same one.
+
+    A plain id stays as it is. In any other, `:` and other awkward characters become `-`, and a hash of the id follows,
+    so that `a:b` is not taken for `a-b`; an id that ends like one of those is given a hash of its own.
+    """
+    safe = re.sub(r"^\.|[^A-Za-z0-9_.+-]", "-", run_id)[:_RUN_ID_LENGTH]
+    if safe == run_id and not re.search(r"-[0-9a-f]{8}$", safe):
+        return safe
+    return f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
 def to_json(record: Record) -> bytes:
     """A record as it stands in the lake: indented JSON with a final newline."""
-    return json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False).encode() + b"\n"
+    return record.model_dump_json(indent=2).encode() + b"\n"
 
 
 def code_hash() -> str:

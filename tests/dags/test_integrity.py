@@ -77,6 +77,7 @@ def test_schedule_owner_and_form_come_from_the_spec(retrain) -> None:
         "seed": 42,
         "source": "sample://students?rows=1000&seed=7",
         "dry_run": False,
+        "overrides": {},
     }
     assert all(retrain.params.get_param(name).description for name in retrain.params)
 
@@ -110,6 +111,27 @@ def test_own_pipelines_and_broken_ones(tmp_path: Path, monkeypatch: pytest.Monke
     assert "did you mean 'target'?" in message
     assert f"{tmp_path}/clock/pipeline.yaml:" in message
     assert "every morning" in message
+
+
+def test_folder_that_fails_in_an_unforeseen_way_takes_no_other_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pipeline(tmp_path / "pupils")
+    _pipeline(tmp_path / "day", "target: math_score", "target: 2026-99-99")
+    _pipeline(tmp_path / "loop")
+    (tmp_path / "loop" / "pipeline.yaml").unlink()
+    (tmp_path / "loop" / "pipeline.yaml").symlink_to("pipeline.yaml")
+    long = "long_" * 50
+    _pipeline(tmp_path / long)  # a name that a folder can have and a DAG cannot
+    monkeypatch.setenv("NORIA_PIPELINES", str(tmp_path))
+
+    bag = DagBag(CHECKOUT / "dags")
+
+    assert set(bag.dags) == {"students__retrain", "pupils__retrain"}
+    ((file, message),) = bag.import_errors.items()
+    assert file.endswith("broken_pipelines.py")
+    for name in ("day", long):
+        assert f"{tmp_path}/{name}/pipeline.yaml:" in message
 
 
 def _pipeline(folder: Path, old: str = "", new: str = "") -> None:

@@ -1,11 +1,14 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from noria.errors import InputError, SpecError, StorageError
-from noria.records import Snapshot
+from noria.jobs.runner import keep_failure
+from noria.records import Report, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, safe_run_id
+from tests.support.runs import done
 
 
 @pytest.fixture
@@ -36,9 +39,31 @@ def test_missing_run_and_missing_stage_say_what_to_do(workspace: Workspace) -> N
 
 
 def test_airflow_run_ids_become_path_components() -> None:
-    assert safe_run_id("manual__2026-11-21T05:00:00+00:00/x") == "manual__2026-11-21T05-00-00+00-00-x"
+    safe = safe_run_id("manual__2026-11-21T05:00:00+00:00/x")
+    assert re.fullmatch(r"manual__2026-11-21T05-00-00\+00-00-x-[0-9a-f]{8}", safe)
+    assert safe_run_id("20261121T050000Z-abc123") == "20261121T050000Z-abc123"
     assert run_path("students", "r1", "train") == "runs/students/r1/train.json"
     assert run_path("students", "r1", "train/model.skops") == "runs/students/r1/train/model.skops"
+
+
+def test_no_two_run_ids_become_the_same_path_and_every_one_is_a_run(workspace: Workspace) -> None:
+    long = "x" * 250
+    ids = ["a:b", "a~b", "a-b", safe_run_id("a:b"), ".", "..", "...", "../x", ".x", long, f"{long}y", "Schülerïn", "/"]
+    safe = [safe_run_id(run_id) for run_id in ids]
+    assert len(set(safe)) == len(ids)
+    for run_id in safe:
+        assert not run_id.startswith(".")
+        assert workspace.create_run("students", run_id).run_id == run_id
+
+
+def test_the_first_stage_that_failed_is_the_failure_and_a_record_outweighs_one(workspace: Workspace) -> None:
+    run = workspace.create_run("students", "r1")
+    for stage in ("report", "validate", "ingest"):
+        keep_failure(stage, StorageError(f"{stage} failed"), run, workspace)
+    done(workspace, run, "ingest", Report(html="x.html"))
+    failure = workspace.failure(run)
+    assert failure is not None
+    assert failure.stage == "validate"
 
 
 def test_credentials_come_from_the_task_or_from_the_environment(tmp_path: Path) -> None:

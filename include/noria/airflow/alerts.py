@@ -104,13 +104,15 @@ def failure_alert(
 def verdict_alert(run: Run, workspace: Workspace, links: Sequence[tuple[str, str]]) -> Alert | None:
     """A new champion or a rejected candidate; none where the champion stays, and none for a dry run."""
     decision = workspace.find(run, "promote", Decision)
-    if decision is None or decision.dry_run or decision.verdict == "keep":
+    if decision is None or decision.dry_run or not (decision.new_champion or decision.verdict == "reject"):
         return None
     pipeline = run.pipeline
     metric = pipeline.primary_metric
     value = f"{metric} {_number(decision.candidate_metrics[metric])}"
     if decision.verdict == "promote":
         before = decision.champion_metrics
+        if decision.compared_metrics:  # figures side by side are of the same rows
+            value = f"{metric} {_number(decision.compared_metrics[metric])} on {decision.compared_rows} holdout rows"
         than = f", before {_number(before[metric])}" if before and metric in before else ", the first one"
         happened = f"new champion, version {decision.champion_version}: {value}{than}"
     else:
@@ -175,8 +177,11 @@ def _metrics_table(
     pipeline: Pipeline, decision: Decision, candidate: Candidate | None
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     columns: dict[str, Metrics] = {"Candidate": decision.candidate_metrics}
+    unseen = f" on {decision.compared_rows} rows" if decision.compared_rows is not None else ""
+    if decision.compared_metrics:
+        columns[f"Candidate{unseen}"] = decision.compared_metrics
     if decision.champion_metrics:
-        columns["Champion before"] = decision.champion_metrics
+        columns[f"Champion before{unseen}"] = decision.champion_metrics
     columns.update({f"Baseline {n}": m for n, m in (candidate.baselines if candidate else {}).items()})
     required = {
         t.metric: f"at least {_number(t.min)}" if t.min is not None else f"at most {_number(t.max)}"

@@ -30,7 +30,7 @@ def event_facts(record: Record) -> dict[str, Any] | None:
             "source": record.source,
             "reused": record.reused,
         }
-    if isinstance(record, Decision) and record.verdict == "promote" and not record.dry_run:
+    if isinstance(record, Decision) and record.new_champion:
         return {
             "version": record.champion_version,
             "verdict": record.verdict,

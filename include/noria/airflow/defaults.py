@@ -18,6 +18,8 @@ class Tag(enum.StrEnum):
 
 RETRAIN_SUFFIX = "__retrain"
 """What follows the pipeline's name in the id of its retrain DAG."""
+FORM_FIELDS = ("training_share", "trials", "seed", "source", "dry_run")
+"""Fields of the trigger form that have a value of their own; all else goes into its `overrides`."""
 RETRAIN_TAGS = (Tag.NORIA.value, Tag.RETRAIN.value)
 
 
@@ -65,5 +67,6 @@ data, and what was seen.
 | promote | the registry does not answer | run `noria doctor`; then clear the task |
 
 A run keeps the spec that it began with. Clear a failed task to try it again as it was; trigger a new run to use a spec
-that was changed. *Trigger* opens a form: training share, trials, seed, source and dry run.
+that was changed. *Trigger* opens a form: training share, trials, seed, source, dry run, and any other value of
+pipeline.yaml by its dotted key.
 """

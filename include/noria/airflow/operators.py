@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from airflow.sdk import Asset, BaseHook, BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+)
 
 from noria.airflow.assets import event_facts
 from noria.airflow.links import DataDocsLink, ReportLink, run_url
@@ -35,7 +41,8 @@ ANNOUNCED: dict[str, type[Record]] = {"ingest": Snapshot, "promote": Decision}
 class StageOperator(BaseOperator):
     """Run one stage of a pipeline's run as a child process; the task's result is the record's lake path.
 
-    An error that says it may pass is raised as it is, so that Airflow retries; any other one fails the task at once.
+    An error that says it may pass is raised as it is, so that Airflow retries, and so is trouble of Airflow itself; any
+    other one fails the task at once.
     The record's facts go with the event of the task's asset; where they are no event (a champion that stays), none is
     made.
 
@@ -70,10 +77,17 @@ class StageOperator(BaseOperator):
             reference = self._perform(run, workspace)
             self._announce(run, workspace, context)
         except NoriaError as error:
-            self._note(error, context["run_id"], settings)
+            self._note(str(error), context["run_id"], settings)
             if error.retryable:
                 raise
             raise AirflowFailException(str(error)) from None
+        except (AirflowException, AirflowRuntimeError):
+            raise
+        except Exception as error:
+            self.log.exception("%s failed", self.stage)
+            message = f"{type(error).__name__}: {error}"
+            self._note(message, context["run_id"], settings)
+            raise AirflowFailException(message) from None
         return reference
 
     def on_kill(self) -> None:
@@ -114,14 +128,17 @@ class StageOperator(BaseOperator):
         number = logging.getLevelNamesMapping().get(level)
         self.log.log(number or logging.INFO, "%s", message if number else line)
 
-    def _note(self, error: NoriaError, run_id: str, settings: Settings) -> None:
+    def _note(self, message: str, run_id: str, settings: Settings) -> None:
         """Put the error at the end of the stage's log, where a mail takes the last lines from."""
         file = settings.log_file(self.pipeline, safe_run_id(run_id), self.stage)
-        if file.exists() and str(error) in file.read_text(encoding="utf-8", errors="replace"):
-            return  # the job has said it
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as log:
-            log.write(f"ERROR {error}\n")
+        try:
+            if file.exists() and message in file.read_text(encoding="utf-8", errors="replace"):
+                return  # the job has said it
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as log:
+                log.write(f"ERROR {message}\n")
+        except OSError as error:  # the first error is the one to report
+            self.log.warning("%s cannot be written: %s", file, error)
 
     def _announce(self, run: Run, workspace: Workspace, context: Context) -> None:
         if not self.outlets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,12 @@ def retrain_params(pipeline: Pipeline) -> dict[str, Param]:
             title="Dry run",
             description="Reach a verdict and write the report, but leave the registry as it is.",
         ),
+        "overrides": Param(
+            {},
+            type="object",
+            title="Other values",
+            description='More values of pipeline.yaml by their dotted keys, such as {"tuning.folds": 5}.',
+        ),
     }
 
 
@@ -69,6 +76,7 @@ def changes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[dic
     if unknown:
         raise InputError(f"trigger form: unknown {', '.join(unknown)}", expected=f"some of {', '.join(defaults)}")
     changed = {name: value for name, value in values.items() if value != defaults[name]}
+    more = changed.get("overrides", {})
     overrides = {}
     if "training_share" in changed:
         overrides["holdout.share"] = str(_share(1 - changed["training_share"]))
@@ -78,6 +86,7 @@ def changes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[dic
         overrides["seed"] = str(changed["seed"])
     if "dry_run" in changed:
         overrides["gate.mode"] = "dry_run" if changed["dry_run"] else "enforce"
+    overrides |= {key: value if isinstance(value, str) else json.dumps(value) for key, value in more.items()}
     return overrides, changed.get("source")
 
 

@@ -68,7 +68,8 @@ def _pages(dag_id: str, run_id: str) -> dict[str, str]:
     """The pages that a run has: kind -> path below the run's folder."""
     pipeline, workspace = dag_id.removesuffix(RETRAIN_SUFFIX), _workspace()
     safe_id = safe_run_id(run_id)
-    if not re.match(NAME_PATTERN, pipeline) or set(safe_id) <= {"."}:
+    # The pipeline of another DAG is not the one that the reader may see.
+    if not dag_id.endswith(RETRAIN_SUFFIX) or not re.match(NAME_PATTERN, pipeline):
         return {}
     try:
         run = workspace.load_run(pipeline, safe_id)

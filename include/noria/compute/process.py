@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +19,8 @@ from noria import errors
 from noria.errors import JobError, NoriaError
 from noria.records import Run
 from noria.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class JobProcess:
@@ -100,17 +104,19 @@ class JobProcess:
         self._process.wait()
 
     def _read_log(self, stream: IO[str]) -> None:
+        """Read to the end whatever happens: a job whose log nobody reads stands still when the pipe is full."""
+        takers: list[Callable[[str], object]] = [self._on_line]
         with contextlib.ExitStack() as stack:
-            sink = None
             if self._log_file is not None:
-                self._log_file.parent.mkdir(parents=True, exist_ok=True)
-                sink = stack.enter_context(self._log_file.open("a", encoding="utf-8"))
+                takers.append(_LogFile(self._log_file, stack).append)
             for line in stream:
-                if sink is not None:
-                    sink.write(line)
-                    sink.flush()
                 self._last_line = line.strip() or self._last_line
-                self._on_line(line.rstrip("\n"))
+                for take in tuple(takers):
+                    try:
+                        take(line.rstrip("\n"))
+                    except Exception as error:
+                        takers.remove(take)
+                        log.warning("the %s job's log is not complete: %s", self._stage, error)
 
     def _result(self, answer: str, code: int) -> str:
         try:
@@ -125,6 +131,21 @@ class JobProcess:
         if "record" in said:
             return str(said["record"])
         raise _rebuild(said)
+
+
+class _LogFile:
+    """A file that is opened by its first line, and written without a buffer that closing would try to write again."""
+
+    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
+        self._path, self._stack = path, stack
+
+    def append(self, line: str) -> None:
+        self._sink.write(f"{line}\n".encode())
+
+    @cached_property
+    def _sink(self) -> IO[bytes]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._stack.enter_context(self._path.open("ab", buffering=0))
 
 
 def _rebuild(said: Mapping[str, str]) -> NoriaError:

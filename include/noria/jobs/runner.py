@@ -57,6 +57,7 @@ def run_stage(stage: str, function: Callable[[Run, Workspace], Record], run: Run
     failed = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
     if workspace.lake.exists(path):
         log.info("%s was done before; its record stands", stage)
+        workspace.lake.remove(failed)
         return path
     started = workspace.clock()
     try:

@@ -10,8 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
-from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import DAG, BaseHook
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from noria.airflow.assets import model_asset, snapshot_asset
@@ -97,6 +98,40 @@ def test_a_run_that_cannot_begin_leaves_the_reason_in_the_log(workspace: Workspa
         operator.execute(context(dag, trails=3))
     log = workspace.settings.log_file("students", safe_run_id(RUN_ID), "ingest")
     assert log.read_text().startswith("ERROR trigger form: unknown trails")
+
+
+def test_a_bad_override_ends_the_run_at_once(workspace: Workspace) -> None:
+    operator, dag = task("ingest")
+    with pytest.raises(AirflowFailException, match=r"tuning\.folds: .*got 1"):
+        operator.execute(context(dag, overrides={"tuning.folds": 1}))
+    assert not list(workspace.lake.list("runs"))
+
+
+def test_an_error_that_nobody_foresaw_is_not_tried_again(workspace: Workspace) -> None:
+    workspace.lake.create(run_path("students", safe_run_id(RUN_ID), "run"), b"half of it {")
+    operator, dag = task("validate")
+    with pytest.raises(AirflowFailException, match="ValidationError: 1 validation error for Run"):
+        operator.execute(context(dag))
+    log = workspace.settings.log_file("students", safe_run_id(RUN_ID), "validate")
+    assert log.read_text().startswith("ERROR ValidationError")
+
+
+def test_trouble_of_airflow_itself_is_tried_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_conn_id: str) -> None:
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR, detail={"message": "away"}))
+
+    monkeypatch.setattr(BaseHook, "get_connection", away)
+    operator, dag = task("ingest")
+    with pytest.raises(AirflowRuntimeError):
+        operator.execute(context(dag, source="github://someone/courses/x.csv@main"))
+
+
+def test_a_log_that_cannot_be_written_hides_no_error(workspace: Workspace) -> None:
+    (workspace.settings.home / "logs").parent.mkdir(parents=True)
+    (workspace.settings.home / "logs").write_text("a file where a folder should be")
+    operator, dag = task("validate")
+    with pytest.raises(AirflowFailException, match="no run"):
+        operator.execute(context(dag))
 
 
 def test_a_source_that_is_away_is_tried_again(workspace: Workspace) -> None:

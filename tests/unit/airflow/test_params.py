@@ -2,6 +2,7 @@ import pytest
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import ParamValidationError
 
+from noria.airflow.defaults import FORM_FIELDS
 from noria.airflow.params import changes, retrain_params
 from noria.errors import InputError
 from noria.pipeline import Pipeline, load_pipeline, load_spec
@@ -57,6 +58,7 @@ def test_a_dry_run_pipeline_can_be_run_in_earnest(students: Pipeline) -> None:
         ("source", "ftp://example.org/a.csv", "does not match"),
         ("source", "", "does not match"),
         ("dry_run", "perhaps", "not of type 'boolean'"),
+        ("overrides", "tuning.folds=5", "not of type 'object'"),
     ],
 )
 def test_a_bad_value_is_refused_before_the_run_begins(
@@ -64,6 +66,18 @@ def test_a_bad_value_is_refused_before_the_run_begins(
 ) -> None:
     with pytest.raises(ParamValidationError, match=reason):
         form(students, **{field: value})
+
+
+def test_any_value_of_the_spec_can_be_overridden(students: Pipeline) -> None:
+    values = form(students, trials=4, overrides={"tuning.folds": 5, "gate.mode": "dry_run", "csv.delimiter": ";"})
+    overrides, uri = changes(values, form(students))
+    changed = load_pipeline("students", [FOLDER], overrides, uri)
+    assert (changed.tuning.trials, changed.tuning.folds, changed.gate.mode) == (4, 5, "dry_run")
+    assert changed.csv.delimiter == ";"
+
+
+def test_the_form_has_the_fields_that_the_command_line_knows(students: Pipeline) -> None:
+    assert set(form(students)) == {*FORM_FIELDS, "overrides"}
 
 
 def test_a_field_that_the_form_does_not_have_is_refused(students: Pipeline) -> None:

@@ -119,6 +119,8 @@ def test_a_run_without_pages_says_so(client: TestClient, workspace: Workspace, p
         "/noria/dags/students__retrain/runs/..%2F..%2Fother/report",
         "/noria/dags/%2E%2E__retrain/runs/x/report",
         "/noria/dags/..%2Fstudents__retrain/runs/x/report",
+        f"/noria/dags/students/runs/{ENCODED}/report",
+        f"/noria/dags/students/runs/{ENCODED}/files/report/report.html",
         "/noria/docs",
         "/noria/openapi.json",
     ],

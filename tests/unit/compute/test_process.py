@@ -61,6 +61,25 @@ def test_the_answer_is_the_record_and_the_log_is_kept(settings: Settings, tmp_pa
     assert (tmp_path / "logs" / "ingest.log").read_text().splitlines() == lines
 
 
+def test_a_log_that_cannot_be_taken_does_not_stop_the_job(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = create(settings, "sample://students?rows=50")
+    monkeypatch.setenv("PYTHONVERBOSE", "1")  # hundreds of kilobytes on standard error
+    talkative = Settings.from_env(os.environ, home=settings.home)
+    lines: list[str] = []
+
+    def refuse(line: str) -> None:
+        lines.append(line)
+        raise ValueError("no more")
+
+    job = JobProcess("ingest", run, talkative, log_file=Path("/dev/full"), on_line=refuse)
+    assert job.run() == "runs/students/r1/ingest.json"
+    assert len(lines) == 1
+    warnings = [record.getMessage() for record in caplog.records if record.name == "noria.compute.process"]
+    assert sorted(w.partition("complete: ")[2] for w in warnings) == ["[Errno 28] No space left on device", "no more"]
+
+
 def test_an_error_of_the_job_is_raised_here_as_it_was_there(settings: Settings) -> None:
     run = create(settings, "file:///nowhere/at/all.csv")
     with pytest.raises(SourceError, match=r"/nowhere/at/all\.csv"):

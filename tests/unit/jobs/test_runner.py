@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from noria.errors import DataInvalidError
-from noria.jobs.runner import run_stage
+from noria.errors import DataInvalidError, JobError
+from noria.jobs.runner import keep_failure, run_stage
 from noria.records import Report, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path
@@ -50,6 +50,17 @@ def test_a_failure_is_kept_until_a_retry_succeeds(workspace: Workspace, run: Run
 
     run_stage("report", lambda _r, _w: Report(html="x.html"), run, workspace)
     assert workspace.failure(run) is None
+
+
+def test_a_job_that_was_killed_after_its_record_has_not_failed(workspace: Workspace, run: Run) -> None:
+    def report(_run: Run, _workspace: Workspace) -> Report:
+        return Report(html="x.html")
+
+    run_stage("report", report, run, workspace)
+    keep_failure("report", JobError("killed by signal 9"), run, workspace)
+    assert workspace.failure(run) is None
+    run_stage("report", report, run, workspace)
+    assert not workspace.lake.exists(run_path("students", "r1", "report.failed.json"))
 
 
 def test_an_unexpected_error_is_kept_as_well(workspace: Workspace, run: Run) -> None:
