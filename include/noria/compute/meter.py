@@ -11,6 +11,8 @@ import psutil
 
 from noria.records import Usage
 
+_STEADY_ATTEMPTS = 5
+
 
 class Meter:
     """Measure this process and all its descendants while the context lasts.
@@ -63,14 +65,27 @@ class Meter:
             self._sample()
 
     def _sample(self) -> None:
-        rss, cpu = 0, 0.0
-        for process in (self._process, *self._process.children(recursive=True)):
-            try:
-                with process.oneshot():
-                    rss += process.memory_info().rss
-                    cpu += sum(process.cpu_times()[:4])
-            except psutil.Error:
-                continue
+        for _attempt in range(_STEADY_ATTEMPTS):
+            tree = self._tree()
+            rss, cpu = _read(tree)
+            if set(tree) == set(self._tree()):  # else a child may be counted twice: itself, and as one waited for
+                break
         self._lost_cpu += max(0.0, self._last_cpu - cpu)
         self._last_cpu = cpu
         self._peak_rss = max(self._peak_rss, rss)
+
+    def _tree(self) -> list[psutil.Process]:
+        return [self._process, *self._process.children(recursive=True)]
+
+
+def _read(tree: list[psutil.Process]) -> tuple[int, float]:
+    """Memory of these processes, and CPU seconds of them and of the children they have waited for."""
+    rss, cpu = 0, 0.0
+    for process in tree:
+        try:
+            with process.oneshot():
+                rss += process.memory_info().rss
+                cpu += sum(process.cpu_times()[:4])
+        except psutil.Error:
+            continue
+    return rss, cpu

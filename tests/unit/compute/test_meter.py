@@ -28,6 +28,14 @@ def test_cpu_of_waited_children_agrees_with_the_operating_system() -> None:
     assert meter.usage.cpu_seconds == pytest.approx(cpu_by_the_operating_system() - before, rel=0.05, abs=0.03)
 
 
+def test_many_short_children_are_counted_once() -> None:
+    before = cpu_by_the_operating_system()
+    with Meter(interval_seconds=0.001) as meter:
+        for _ in range(40):
+            subprocess.run(["sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"], check=True)
+    assert meter.usage.cpu_seconds == pytest.approx(cpu_by_the_operating_system() - before, rel=0.05, abs=0.03)
+
+
 def test_cpu_before_the_context_is_not_counted() -> None:
     burn(0.5)
     with Meter() as meter:
