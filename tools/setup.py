@@ -29,6 +29,11 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "noria-setup.json"
 LOCK = ROOT / ".cache" / "setup.lock"
 HINTS = [
+    (
+        r"certificate|unknownissuer",
+        "The registry's certificate is not trusted. If your network has a certificate authority of its own, name its "
+        "bundle: SSL_CERT_FILE=/path/ca.pem PIP_CERT=/path/ca.pem, or UV_SYSTEM_CERTS=1 for the system's.",
+    ),
     (r"no space left|disk quota", "The disk is full: about 3 GB are needed below {root}."),
     (
         r"dns error|name resolution|could not connect|connection (refused|reset)|timed? ?out|unreachable|newconnectionerror|proxy|no matching distribution|error sending request|failed to fetch",
@@ -197,7 +202,7 @@ def system_java():
 
 def command(arguments):
     """Run one step, showing what it says; on failure say what can be done."""
-    environment = dict(os.environ, UV_PYTHON_DOWNLOADS="never", UV_NO_PROGRESS="1", UV_NO_CONFIG="1")
+    environment = dict(os.environ, UV_PYTHON_DOWNLOADS="never", UV_NO_PROGRESS="1")
     environment.setdefault("UV_CACHE_DIR", str(ROOT / ".cache" / "uv"))
     environment.setdefault("UV_LINK_MODE", "hardlink" if same_device(environment["UV_CACHE_DIR"]) else "copy")
     environment.pop("VIRTUAL_ENV", None)
