@@ -88,12 +88,11 @@ def _all_errors(document: Any, error: ValidationError) -> list[Any]:
 
 
 def _read_yaml(path: Path) -> Any:
-    from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8-sig"))
+        document = _reader("rt").load(path.read_text(encoding="utf-8-sig"))
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         key = str(error.problem).partition('duplicate key "')[2].partition('"')[0]
@@ -102,7 +101,7 @@ def _read_yaml(path: Path) -> Any:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise SpecError(f"{where}: not valid YAML: {error.problem}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:  # ValueError: bytes that are no text, or `!!int many`
         raise SpecError(f"{path}: not valid YAML: {error}") from None
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
@@ -111,13 +110,22 @@ def _read_yaml(path: Path) -> Any:
     return document
 
 
-def _set(document: Any, dotted: str, text: str) -> None:
+def _reader(kind: str) -> Any:
+    """A YAML reader that leaves dates as they are written: no key takes one, and 2024-13-45 may be a description."""
     from ruamel.yaml import YAML
+
+    reader = YAML(typ=kind, pure=True)
+    reader.Constructor = type("Constructor", (reader.Constructor,), {})
+    reader.Constructor.add_constructor("tag:yaml.org,2002:timestamp", reader.Constructor.construct_yaml_str)
+    return reader
+
+
+def _set(document: Any, dotted: str, text: str) -> None:
     from ruamel.yaml.error import YAMLError
 
     try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+        value = _reader("safe").load(text)
+    except (YAMLError, ValueError):
         value = text
     *parents, last = dotted.split(".")
     node = document

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from noria.pipeline.base import NAME_PATTERN, ContradictionError, Location, Model, Scalar, normalise_header
 from noria.pipeline.source import Source
@@ -26,7 +26,8 @@ METRICS: dict[str, tuple[str, bool]] = {
 }
 Metric = Literal["r2", "mae", "rmse", "rae", "rse", "accuracy", "balanced_accuracy", "roc_auc", "f1", "log_loss"]
 
-
+MAX_NAME = 100
+"""Of a pipeline; it is part of file names and of Airflow's ids, which end at 250 characters."""
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 FEATURE_TYPES = ("integer", "number", "boolean", "category", "string")
 CLASS_TYPES = ("category", "boolean", "integer", "string")
@@ -65,6 +66,13 @@ class Column(Model):
     range: Range | None = Field(None, description="Allowed range of a number.")
     aliases: tuple[str, ...] = Field((), description="Other headers that mean this column.")
 
+    @field_validator("values", mode="before")
+    @classmethod
+    def _as_in_the_file(cls, values: Any, info: ValidationInfo) -> Any:
+        if info.data.get("type") not in ("category", "string") or not isinstance(values, list | tuple):
+            return values
+        return [_text(value) for value in values]
+
     @model_validator(mode="after")
     def _consistent(self) -> Column:
         if self.range is not None and self.type not in ("integer", "number"):
@@ -89,6 +97,15 @@ class Column(Model):
     def is_numeric(self) -> bool:
         """Whether statistics such as the mean make sense."""
         return self.type in ("integer", "number")
+
+
+def _text(value: Any) -> Any:
+    """What the data has where YAML reads a whole number; other readings do not tell how it was written."""
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, int | float):  # among them true, and 007, which the reader marks by a class of its own
+        raise ValueError(f"YAML reads {str(value).lower()} as no text; write it in quotes, just as the data has it")
+    return value
 
 
 class Csv(Model):
@@ -246,7 +263,7 @@ class Alerts(Model):
 class Pipeline(Model):
     """One pipeline.yaml."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(pattern=NAME_PATTERN, max_length=MAX_NAME)
     description: str
     owner: str
     schedule: str | None = Field("@daily", description="Cron expression or preset, in UTC; null for manual runs only.")

@@ -83,6 +83,14 @@ def test_the_shipped_pipeline_and_the_sound_example_are_read(tmp_path: Path) -> 
         ("values: [f, m]", "values: [f, [m]]", 13, "columns.1.values.1: got a list of 1; expected a single value"),
         ("alpha: { low: 0.1, high: 10, log: true }", "alpha: 3", 23, "got 3; expected keys with values below it"),
         ("gate:\n", "tuning:\n  trials: 0\ngate:\n", 29, "tuning.trials: got 0; expected greater than or equal to 1"),
+        (
+            "[f, m]",
+            "[f, 1.50]",
+            13,
+            "columns.1.values: YAML reads 1.5 as no text; write it in quotes, just as the data",
+        ),
+        ("[f, m]", "[true, false]", 13, "columns.1.values: YAML reads true as no text; write it in quotes"),
+        ("[f, m]", "[007, 008]", 13, "write it in quotes, just as the data has it"),
         ("metrics: [r2, mae]", "metrics: []", 24, "metrics: got a list of 0; expected at least 1"),
         ("metrics: [r2, mae]", "metrics: [r2, mse]", 24, "metrics.1: got 'mse'; expected"),
         ("name: age", "name: Age", 8, "got 'Age'; expected a small letter"),
@@ -154,10 +162,34 @@ def test_bad_yaml_is_told_with_its_line(tmp_path: Path, text: str, line: int, me
     assert said.startswith(f"{path}:{line}: "), said
 
 
+def test_whole_numbers_among_the_values_of_a_text_are_texts(tmp_path: Path) -> None:
+    text = SOUND.replace("[f, m]", '[2, 3, "5more", 2024-13-45]')
+    assert load_spec(write(tmp_path, text)).column("sex").values == ("2", "3", "5more", "2024-13-45")
+    numbers = text.replace("category", "integer").replace(', "5more", 2024-13-45', "")
+    assert load_spec(write(tmp_path, numbers)).column("sex").values == (2, 3)
+    twice = load_spec(write(tmp_path, SOUND), {"columns.1.values": "[1, f]"})
+    assert twice.column("sex").values == ("1", "f")
+
+
+@pytest.mark.parametrize("date", ["2024-13-45", "2024-01-31", "2024-01-31T25:00:00Z"])
+def test_what_looks_like_a_date_is_text(tmp_path: Path, date: str) -> None:
+    path = write(tmp_path, SOUND.replace("Predicts heights.", date))
+    assert load_spec(path).description == date
+    assert load_spec(write(tmp_path, SOUND), {"description": date}).description == date
+
+
+def test_a_name_that_is_too_long_for_file_names_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, SOUND.replace("heights", "h" * 101, 1))
+    assert f"{path}:1: name: got " in refusal(path)
+    assert "at most 100 characters" in refusal(path)
+
+
 def test_a_file_that_is_no_text_or_cannot_be_read_is_told(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     path.write_bytes(b"name: \xff\xfe")
     assert "not valid YAML" in refusal(path)
+    path.write_text("name: !!int many")
+    assert f"{path}: not valid YAML" in refusal(path)
     path.unlink()
     path.mkdir()
     assert "cannot be read: Is a directory" in refusal(path)
