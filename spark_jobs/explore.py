@@ -24,6 +24,7 @@ import itertools
 import json
 import math
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -264,14 +265,24 @@ def finite(value: float | None) -> float | None:
 
 
 def write(spark: SparkSession, url: str, document: dict[str, Any]) -> None:
-    """Write one JSON file through Hadoop's file system, which knows every scheme that Spark reads."""
+    """Write one JSON file, which appears whole even where two tries of a job write it at once.
+
+    Hadoop's file system knows every scheme that Spark reads; stores behind a URL publish a file when it is closed.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     jvm = spark.sparkContext._jvm
     path = jvm.org.apache.hadoop.fs.Path(url)
     files = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
-    files.setWriteChecksum(False)
+    if files.getScheme() == "file":
+        target = Path(path.toUri().getPath())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{uuid.uuid4().hex}")
+        staged.write_bytes(text)
+        staged.replace(target)
+        return
     stream = files.create(path, True)
     try:
-        stream.write(bytearray(json.dumps(document, ensure_ascii=False, allow_nan=False).encode()))
+        stream.write(bytearray(text))
     finally:
         stream.close()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,8 @@ from pyspark.sql import SparkSession
 from scipy import stats
 
 from noria.settings import CHECKOUT
+from noria.stages.explore import job_spec
+from tests.support.pipelines import students
 
 pytestmark = pytest.mark.slow
 ROWS = 3_000
@@ -229,9 +233,39 @@ def test_columns_with_awkward_names(spark: SparkSession) -> None:
     assert sorted(text["top"]) == [["x", 1], ["y", 1]]
 
 
+def test_numbers_among_the_declared_values_are_counted_as_texts(spark: SparkSession) -> None:
+    doors = {"name": "doors", "type": "category", "values": [2, 3, "5more"]}
+    reading = {"name": "reading_score", "type": "integer", "values": [0, 1]}
+    pipeline = students(
+        columns=[doors, reading, {"name": "math_score", "type": "integer"}],
+        features=["doors", "reading_score"],
+        expectations=[],
+        explore={"questions": []},
+    )
+    table = spark.createDataFrame(
+        [("2", 1, 5), ("5more", 1, 6), ("2", 0, 7)], "doors string, reading_score int, math_score int"
+    )
+    found = job.explore(table, json.loads(json.dumps(job_spec(pipeline))))["columns"]
+    assert [column["top"] for column in found] == [[["2", 2], ["5more", 1]], [["1", 2], ["0", 1]], []]
+
+
+def test_a_reader_never_finds_half_a_document(spark: SparkSession, tmp_path: Path) -> None:
+    target = tmp_path / "result.json"
+    documents = [{"try": 1, "text": "a" * 3_000_000}, {"try": 2, "text": "b" * 2_000_000}]
+    job.write(spark, str(target), documents[0])
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(job.write, spark, str(target), document) for document in documents * 8]
+        while not all(w.done() for w in writers):
+            assert json.loads(target.read_bytes()) in documents
+    for writer in writers:
+        writer.result()
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
 def test_the_result_is_one_file(spark: SparkSession, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "result.json"
     job.write(spark, str(target), {"é": 1})
     job.write(spark, str(target), {"é": 2})
-    assert target.read_text(encoding="utf-8") == '{"é": 2}'
+    job.write(spark, target.as_uri(), {"é": 3})
+    assert target.read_text(encoding="utf-8") == '{"é": 3}'
     assert [p.name for p in target.parent.iterdir()] == ["result.json"]
