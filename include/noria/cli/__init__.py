@@ -9,7 +9,7 @@ import argparse
 import importlib
 import sys
 
-from noria.errors import ExitCode, NoriaError
+from noria.errors import ExitCode, NoriaError, StorageError
 
 COMMANDS = {
     "up": "start Airflow here, retrain a pipeline and follow the run",
@@ -34,10 +34,22 @@ def main(argv: list[str] | None = None) -> int:
         command.set_defaults(function=module.run)
     args = parser.parse_args(argv)
     try:
-        return int(args.function(args))
+        return _run(args)
     except NoriaError as error:
         print(f"noria {args.command}: {error}", file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return int(ExitCode.FAILED)
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        return int(args.function(args))
+    except OSError as error:
+        if error.filename is None:  # not about a file, so not for the reader to mend
+            raise
+        raise StorageError(
+            f"cannot use {error.filename}: {error.strerror}",
+            remedy="Free some space, mend the permissions, or choose another place with --home or NORIA_HOME.",
+        ) from error

@@ -53,6 +53,18 @@ def test_wrong_usage_ends_with_2_and_says_why(arguments: list[str], message: str
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", ["run", "up"])
+@pytest.mark.parametrize("place", ["file/home", "/proc/home"])
+def test_a_home_that_cannot_be_written_is_named(command: str, place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    home = tmp_path / place
+    ended = noria(command, "students", home=home)
+    assert ended.returncode == 1
+    assert f"noria {command}: cannot use {home}" in ended.stderr
+    assert "NORIA_HOME" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_second_run_of_a_pipeline_is_told_that_one_is_in_progress(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     with FileLock(tmp_path / "locks" / "students.lock"):
