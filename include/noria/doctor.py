@@ -221,9 +221,13 @@ def _smtp_address(connection: str) -> tuple[str, int]:
 
 
 def check_profile(settings: Settings) -> tuple[Status, str, str]:
-    """The profile and where its data lives fit together."""
-    if settings.profile == "azure" and "://" not in settings.lake_url:
-        return "fail", f"azure, but the lake is {settings.lake_url}", "Set NORIA_LAKE_URL=abfs://container@account/…"
+    """The profile has its back ends."""
+    if settings.profile == "azure":
+        return (
+            "fail",
+            "azure, whose lake (abfs://) this version does not have",
+            "Set NORIA_PROFILE=local; NORIA_LAKE_URL takes a local path or a file:// URL.",
+        )
     return "ok", f"{settings.profile}, state in {settings.home}", ""
 
 
