@@ -27,7 +27,7 @@ from noria.launcher.environment import HOST
 from noria.launcher.ports import USUAL_PORT, is_free
 from noria.launcher.state import LauncherState
 from noria.pipeline import SPEC_FILE, find_pipelines, load_spec
-from noria.settings import CHECKOUT, Settings
+from noria.settings import CHECKOUT, Settings, without_userinfo
 
 Status = Literal["ok", "warn", "fail"]
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
@@ -161,10 +161,14 @@ def check_registry(settings: Settings) -> tuple[Status, str, str]:
         try:
             answer = httpx.get(f"{url.rstrip('/')}/health", timeout=CONNECT_SECONDS)
         except httpx.HTTPError as error:
-            return "fail", f"{url}: {error}", "Start the MLflow server or mend NORIA_MLFLOW_URL."
+            return "fail", without_userinfo(f"{url}: {error}", url), "Start the MLflow server or mend NORIA_MLFLOW_URL."
         if answer.status_code == httpx.codes.OK:
-            return "ok", f"{url} answers", ""
-        return "fail", f"{url}/health says {answer.status_code}", "NORIA_MLFLOW_URL must name an MLflow server."
+            return "ok", f"{without_userinfo(url)} answers", ""
+        return (
+            "fail",
+            f"{without_userinfo(url)}/health says {answer.status_code}",
+            "NORIA_MLFLOW_URL must name an MLflow server.",
+        )
     from noria.registry import open_registry
 
     open_registry(url, settings.home).champion("doctor")

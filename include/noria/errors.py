@@ -70,8 +70,16 @@ class StorageError(NoriaError):
     """The lake or the registry could not be read or written (full disk, no permission)."""
 
 
+class StorageUnavailableError(StorageError):
+    """The registry did not answer well this time (no connection, 5xx, a locked database); trying again may help."""
+
+    retryable = True
+
+
 class BusyError(NoriaError):
-    """Another process is doing the same thing right now."""
+    """Another process is doing the same thing right now; it will end."""
+
+    retryable = True
 
 
 class JobError(NoriaError):

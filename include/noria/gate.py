@@ -18,13 +18,17 @@ class Champion:
 
     Attributes:
         version: Its version in the registry.
-        metrics: Its metrics on the candidate's holdout; none if it could not be judged.
-        problem: Why it could not be judged.
+        metrics: Its metrics on the rows of the candidate's holdout that it has not seen; none if it cannot be compared.
+        problem: Why it cannot be compared.
+        shared_rows: How many these rows are, if it has seen others of the holdout.
+        candidate_metrics: The candidate's metrics on the same rows, if it has seen others.
     """
 
     version: str
     metrics: Metrics | None = None
     problem: str | None = None
+    shared_rows: int | None = None
+    candidate_metrics: Metrics | None = None
 
 
 def decide(candidate: Candidate, champion: Champion | None, policy: Gate) -> Decision:
@@ -32,7 +36,7 @@ def decide(candidate: Candidate, champion: Champion | None, policy: Gate) -> Dec
 
     Args:
         candidate: With its metrics and baselines on the holdout.
-        champion: With its metrics on the same holdout; none if there is no champion yet.
+        champion: With its metrics on the same holdout, or what it has not seen of it; none if there is no champion yet.
         policy: Thresholds, margin and mode.
 
     Returns:
@@ -55,6 +59,8 @@ def decide(candidate: Candidate, champion: Champion | None, policy: Gate) -> Dec
         reasons=tuple(rule.detail for rule in deciding),
         candidate_metrics=candidate.metrics,
         champion_metrics=champion.metrics if champion else None,
+        compared_rows=champion.shared_rows if champion else None,
+        compared_metrics=champion.candidate_metrics if champion else None,
         previous_champion=champion.version if champion else None,
         champion_version=champion.version if champion else None,
         dry_run=policy.mode == "dry_run",
@@ -86,21 +92,24 @@ def _beats_dummy(candidate: Candidate, metric: str) -> Rule:
 
 
 def _beats_champion(candidate: Candidate, champion: Champion | None, metric: str, margin: float) -> Rule:
-    value = candidate.metrics[metric]
+    value = ((champion and champion.candidate_metrics) or candidate.metrics)[metric]
+    where = "the same holdout"
+    if champion is not None and champion.shared_rows is not None:
+        where = f"the {champion.shared_rows} holdout rows that neither has seen"
     passed = True
     if champion is None:
         detail = f"there is no champion yet; {metric} {value:.4g}"
     elif champion.metrics is None:
-        detail = f"champion version {champion.version} cannot be judged on this holdout ({champion.problem})"
+        detail = f"champion version {champion.version} cannot be compared: {champion.problem}"
     elif not math.isfinite(champion.metrics[metric]):
-        detail = f"champion version {champion.version} has {metric} {champion.metrics[metric]} on this holdout"
+        detail = f"champion version {champion.version} has {metric} {champion.metrics[metric]} on {where}"
     else:
         rival = champion.metrics[metric]
         passed = _improvement(value, rival, metric) > margin + _noise(rival)
         by = f" by more than {margin:g}" if margin else ""
         verb = "beats" if passed else "does not beat"
         ours, theirs = _told_apart(value, rival)
-        detail = f"{metric} {ours} {verb} champion version {champion.version}'s {theirs} on the same holdout{by}"
+        detail = f"{metric} {ours} {verb} champion version {champion.version}'s {theirs} on {where}{by}"
     return Rule(name="better than the champion", passed=passed, required=False, detail=detail)
 
 

@@ -187,6 +187,21 @@ class CurvePoint(Record):
     metrics: dict[str, Spread]
 
 
+class HoldoutRule(Record):
+    """Which rows a model has never seen: those whose hash over the columns, with the salt, is in the lowest share."""
+
+    salt: str
+    share: float
+    columns: dict[str, str]
+    """Column that is hashed -> its declared type."""
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> HoldoutRule:
+        """The rule that a pipeline's runs follow."""
+        columns = {c.name: c.type for c in sorted(pipeline.columns, key=lambda c: c.name)}
+        return cls(salt=pipeline.holdout.salt, share=pipeline.holdout.share, columns=columns)
+
+
 class Candidate(Record):
     """The model that training proposes."""
 
@@ -206,6 +221,8 @@ class Candidate(Record):
     contenders: tuple[Contender, ...]
     learning_curve: tuple[CurvePoint, ...]
     trials: int
+    stopped_by_time: bool = False
+    """Whether the search ended before its budget was spent (tuning.timeout_seconds)."""
     train_rows: int
     holdout_rows: int
     holdout_sha256: str
@@ -242,12 +259,25 @@ class Decision(Record):
     reasons: tuple[str, ...]
     """The rules that decided, in words."""
     candidate_metrics: Metrics
+    """On the holdout."""
     champion_metrics: Metrics | None = None
-    """Of the champion on the candidate's holdout; none without a champion."""
+    """Of the champion on the rows of the candidate's holdout that neither has seen; none if it was not compared."""
+    compared_rows: int | None = None
+    """How many these rows are, where the champion has seen others of the holdout; none means all of them."""
+    compared_metrics: Metrics | None = None
+    """Of the candidate on these rows, where they are not all."""
     previous_champion: str | None = None
+    registered_version: str | None = None
+    """What the registry made of the candidate; none if it was not registered."""
     champion_version: str | None = None
     """The champion after this decision."""
     dry_run: bool = False
+
+    @property
+    def new_champion(self) -> bool:
+        """Whether the candidate is the champion now; a late retry finds a newer one in its place."""
+        registered = self.registered_version in (None, self.champion_version)
+        return self.verdict == "promote" and not self.dry_run and registered
 
 
 class ChampionVersion(Record):
@@ -263,6 +293,8 @@ class ChampionVersion(Record):
     model_sha256: str
     previous_champion: str | None = None
     """The champion before it."""
+    holdout: HoldoutRule | None = None
+    """Which rows it has never seen; none if its version does not say."""
 
 
 class Report(Record):

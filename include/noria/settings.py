@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from noria.errors import InputError
+from noria.pipeline.source import hide_credentials
 
 Profile = Literal["local", "azure"]
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ class Settings:
     profile: Profile = "local"
     pipelines: tuple[Path, ...] = ()
     lake_url: str = ""
-    registry_url: str = ""
+    registry_url: str = field(default="", repr=False)  # it may hold a password
     dask_address: str | None = None
     spark_master: str = "local[2]"
     github_raw_url: str = "https://raw.githubusercontent.com"
@@ -111,3 +112,13 @@ class Settings:
     def replace(self, **changes: object) -> Settings:
         """A copy with some fields changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def without_userinfo(text: str, url: str = "") -> str:
+    """Text without the user and password of any address in it, nor the password of `url` wherever it stands."""
+    userinfo = url.partition("://")[2].rpartition("@")[0]
+    password = userinfo.partition(":")[2]
+    for secret in (userinfo, password, urllib.parse.unquote(password)):
+        if secret:
+            text = text.replace(secret, "***")
+    return hide_credentials(text)

@@ -120,3 +120,13 @@ def test_a_small_difference_is_shown_with_the_digits_it_takes() -> None:
     assert decision.reasons == ("r2 0.85 beats champion version 3's 0.8499996 on the same holdout",)
     equal = decide(R2, Champion("3", metrics=R2.metrics), Gate())
     assert equal.reasons == ("r2 0.85 does not beat champion version 3's 0.85 on the same holdout",)
+
+
+def test_a_champion_that_has_seen_part_of_the_holdout_is_compared_on_the_rest() -> None:
+    champion = Champion("3", metrics={"r2": 0.8}, shared_rows=83, candidate_metrics={"r2": 0.7})
+    decision = decide(R2, champion, Gate())
+    assert decision.verdict == "keep"
+    words = "r2 0.7 does not beat champion version 3's 0.8 on the 83 holdout rows that neither has seen"
+    assert decision.reasons == (words,)
+    assert decision.candidate_metrics == R2.metrics
+    assert (decision.compared_rows, decision.compared_metrics) == (83, {"r2": 0.7})

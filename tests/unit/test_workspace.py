@@ -1,3 +1,5 @@
+import json
+import math
 import re
 from pathlib import Path
 
@@ -5,10 +7,10 @@ import pytest
 
 from noria.errors import InputError, SpecError, StorageError
 from noria.jobs.runner import keep_failure
-from noria.records import Report, Snapshot
+from noria.records import Decision, Report, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, safe_run_id
-from tests.support.runs import done
+from tests.support.runs import decision, done
 
 
 @pytest.fixture
@@ -91,3 +93,12 @@ def test_a_connection_that_is_not_json_is_named_without_its_text(tmp_path: Path)
 def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="NORIA_PROFILE='cloud'; expected local or azure"):
         Settings.from_env({"NORIA_PROFILE": "cloud"}, home=tmp_path)
+
+
+def test_figures_that_are_no_numbers_stand_in_valid_json(workspace: Workspace) -> None:
+    run = workspace.create_run("students", "r1")
+    metrics = {"r2": math.nan, "mae": math.inf, "rmse": -math.inf, "rae": 1.5}
+    done(workspace, run, "promote", decision("reject", candidate_metrics=metrics))
+    text = workspace.lake.read(run_path("students", "r1", "promote")).decode()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert workspace.require(run, "promote", Decision).candidate_metrics == pytest.approx(metrics, nan_ok=True)

@@ -14,6 +14,7 @@ from noria.errors import InputError
 from noria.models.holdout import fingerprint, in_holdout, row_hashes
 from noria.models.problem import Label, Problem
 from noria.pipeline import Column, Pipeline
+from noria.records import HoldoutRule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,24 @@ def load_split(table: Path, pipeline: Pipeline) -> Split:
     split = Split(Problem.of(pipeline, classes), examples.take(~held), examples.take(held))
     _check(split, pipeline)
     return split
+
+
+def held_out_by(rule: HoldoutRule, table: Path, pipeline: Pipeline) -> np.ndarray:
+    """Which rows of a table's holdout (n booleans, in its order) another rule held out too.
+
+    Raises:
+        InputError: The table has no such columns any more.
+    """
+    today = {c.name: c.type for c in pipeline.columns}
+    if changed := [name for name, kind in rule.columns.items() if today.get(name) != kind]:
+        raise InputError(
+            f"the rows that it has not seen were chosen by columns that are gone or of another type now: "
+            f"{', '.join(changed)}"
+        )
+    arrow = pq.read_table(table, columns=[c.name for c in pipeline.columns])
+    held = in_holdout(row_hashes(arrow, pipeline.columns, pipeline.holdout.salt), pipeline.holdout.share)
+    columns = [pipeline.column(name) for name in rule.columns]
+    return in_holdout(row_hashes(arrow.filter(pa.array(held)), columns, rule.salt), rule.share)
 
 
 def feature_frame(table: pa.Table, pipeline: Pipeline) -> pd.DataFrame:

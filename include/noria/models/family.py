@@ -10,6 +10,7 @@ from noria.models.problem import Task
 from noria.pipeline import Dimension, Scalar
 
 Params = Mapping[str, Scalar | None]
+_LOGISTIC_ITERATIONS = 1000
 RESERVED = frozenset({"random_state", "n_jobs", "nthread", "seed", "verbose", "verbosity", "warm_start", "device"})
 
 
@@ -32,3 +33,10 @@ class Family:
     def parameters(self, task: Task) -> frozenset[str]:
         """Names of the hyper-parameters that pipeline.yaml may set."""
         return frozenset(self.estimator(task, {}, 0).get_params()) - RESERVED
+
+
+def logistic_regression(params: Params, seed: int) -> Any:
+    """Logistic regression with enough iterations to settle on scaled columns."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(**{"max_iter": _LOGISTIC_ITERATIONS, "random_state": seed, **params})

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from noria.models.family import Family, Params
+from noria.models.family import Family, Params, logistic_regression
 from noria.models.problem import Task
-
-LOGISTIC_ITERATIONS = 1000
 
 
 def _estimator(task: Task, params: Params, seed: int) -> Any:
-    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.linear_model import LinearRegression
 
     if task == "regression":
         return LinearRegression(**params)
-    return LogisticRegression(**{"max_iter": LOGISTIC_ITERATIONS, "random_state": seed, **params})
+    return logistic_regression(params, seed)
 
 
 FAMILY = Family("linear", _estimator, search={"regression": {}, "classification": {}}, smooth=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,20 +22,43 @@ if TYPE_CHECKING:
 def evaluate(problem: Problem, model: Any, rows: Examples) -> Metrics:
     """The problem's metrics of a fitted model on rows."""
     if problem.task == "regression":
-        predicted = np.asarray(model.predict(rows.features), dtype=np.float64)
-        return {name: _REGRESSION[name](rows.target, predicted) for name in problem.metrics}
-    shares = probabilities(problem, model, rows.features)
-    return {name: _CLASSIFICATION[name](rows.target, shares, problem.classes) for name in problem.metrics}
+        values = np.asarray(model.predict(rows.features), dtype=np.float64)
+        return {name: _REGRESSION[name](rows.target, values) for name in problem.metrics}
+    predicted = predict_classes(problem, model, rows.features)
+    actual = np.searchsorted(np.asarray(problem.classes), rows.target)
+    return {name: _CLASSIFICATION[name](actual, predicted) for name in problem.metrics}
 
 
-def probabilities(problem: Problem, model: Any, features: pd.DataFrame) -> np.ndarray:
-    """Probability of each class (n × classes, in the problem's order); 0 for a class that the model never saw."""
-    known = model.predict_proba(features)
-    shares = np.zeros((len(features), len(problem.classes)))
+@dataclass(frozen=True)
+class Predicted:
+    """What a classifier says of n rows.
+
+    Attributes:
+        shares: Probability of each class (n × classes, in the problem's order).
+        labels: n positions among the classes; -1 for a class that is none of them.
+    """
+
+    shares: np.ndarray
+    labels: np.ndarray
+
+
+def predict_classes(problem: Problem, model: Any, features: pd.DataFrame) -> Predicted:
+    """Ask a model for classes of which it may not know all, or know more.
+
+    A class that it never saw has the probability 0. A class that the problem does not have is wrong where it is the
+    likeliest; the probabilities of the others are those given that it is not that one.
+    """
+    said = model.predict_proba(features)
     position = {label: i for i, label in enumerate(problem.classes)}
-    for i, label in enumerate(model.classes_.tolist()):
-        shares[:, position[label]] = known[:, i]
-    return shares
+    places = np.array([position.get(label, -1) for label in model.classes_.tolist()])
+    shares = np.zeros((len(features), len(problem.classes)))
+    shares[:, places[places >= 0]] = said[:, places >= 0]
+    labels = shares.argmax(axis=1)
+    if (places < 0).any():
+        labels = np.where(said[:, places < 0].max(axis=1) > shares.max(axis=1), -1, labels)
+        total = shares.sum(axis=1, keepdims=True)
+        shares = np.divide(shares, total, out=shares, where=total > 0)
+    return Predicted(shares, labels)
 
 
 def spread(values: Iterable[Metrics]) -> dict[str, Spread]:
@@ -72,36 +96,35 @@ _REGRESSION: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
-def _labels(shares: np.ndarray, classes: Sequence[Any]) -> np.ndarray:
-    labels: np.ndarray = np.asarray(classes)[shares.argmax(axis=1)]
-    return labels
+def _accuracy(actual: np.ndarray, predicted: Predicted) -> float:
+    return float(np.mean(actual == predicted.labels))
 
 
-def _accuracy(actual: np.ndarray, shares: np.ndarray, classes: Sequence[Any]) -> float:
-    return float(np.mean(actual == _labels(shares, classes)))
-
-
-def _balanced_accuracy(actual: np.ndarray, shares: np.ndarray, classes: Sequence[Any]) -> float:
+def _balanced_accuracy(actual: np.ndarray, predicted: Predicted) -> float:
     """Mean recall over the classes that occur."""
-    right = actual == _labels(shares, classes)
+    right = actual == predicted.labels
     return float(np.mean([right[actual == label].mean() for label in np.unique(actual)]))
 
 
-def _roc_auc(actual: np.ndarray, shares: np.ndarray, classes: Sequence[Any]) -> float:
+def _judged(predicted: Predicted) -> range:
+    """Positions of the classes that are judged one by one: all of several, the positive one of two."""
+    count = predicted.shares.shape[1]
+    return range(count) if count > 2 else range(1, count)
+
+
+def _roc_auc(actual: np.ndarray, predicted: Predicted) -> float:
     """Area under the ROC curve of the positive class; mean of one-against-the-rest where there are more than two."""
     from sklearn.metrics import roc_auc_score
 
     if len(np.unique(actual)) < 2:
         return math.nan
-    positive = range(len(classes)) if len(classes) > 2 else [1]
-    sides = [(actual == classes[i], shares[:, i]) for i in positive]
+    sides = [(actual == i, predicted.shares[:, i]) for i in _judged(predicted)]
     return float(np.mean([roc_auc_score(side, share) for side, share in sides if side.any()]))
 
 
-def _f1(actual: np.ndarray, shares: np.ndarray, classes: Sequence[Any]) -> float:
+def _f1(actual: np.ndarray, predicted: Predicted) -> float:
     """F1 of the positive class; the mean over classes where there are more than two."""
-    predicted = _labels(shares, classes)
-    return float(np.mean([_f1_of(actual == c, predicted == c) for c in (classes if len(classes) > 2 else classes[1:])]))
+    return float(np.mean([_f1_of(actual == i, predicted.labels == i) for i in _judged(predicted)]))
 
 
 def _f1_of(actual: np.ndarray, predicted: np.ndarray) -> float:
@@ -109,15 +132,14 @@ def _f1_of(actual: np.ndarray, predicted: np.ndarray) -> float:
     return 2.0 * int((actual & predicted).sum()) / total if total else 0.0
 
 
-def _log_loss(actual: np.ndarray, shares: np.ndarray, classes: Sequence[Any]) -> float:
+def _log_loss(actual: np.ndarray, predicted: Predicted) -> float:
     """Mean negative log probability of the actual class, bounded by the precision of a float."""
-    index = np.searchsorted(np.asarray(classes), actual)
     tiny = np.finfo(np.float64).eps
-    chosen = np.clip(shares[np.arange(len(actual)), index], tiny, 1 - tiny)
+    chosen = np.clip(predicted.shares[np.arange(len(actual)), actual], tiny, 1 - tiny)
     return float(-np.mean(np.log(chosen)))
 
 
-_CLASSIFICATION: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[Any]], float]] = {
+_CLASSIFICATION: dict[str, Callable[[np.ndarray, Predicted], float]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "roc_auc": _roc_auc,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from noria.models.family import Family, Params
+from noria.models.family import Family, Params, logistic_regression
 from noria.models.problem import Task
 from noria.pipeline import Dimension
 
-LOGISTIC_ITERATIONS = 1000
-
 
 def _estimator(task: Task, params: Params, seed: int) -> Any:
-    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.linear_model import Ridge
 
     if task == "regression":
         return Ridge(**{"random_state": seed, **params})
-    return LogisticRegression(**{"max_iter": LOGISTIC_ITERATIONS, "random_state": seed, **params})
+    return logistic_regression(params, seed)
 
 
 FAMILY = Family(

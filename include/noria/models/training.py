@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from noria.errors import InputError, JobError
 from noria.models.build import DUMMY
@@ -29,6 +29,7 @@ class Trained:
         contenders: The best of each family and the baselines.
         learning_curve: The chosen one on shares of the training rows.
         trials: Trials spent.
+        stopped_by_time: Whether the search ended before its budget was spent.
     """
 
     chosen: Contender
@@ -37,6 +38,7 @@ class Trained:
     contenders: tuple[Contender, ...]
     learning_curve: tuple[CurvePoint, ...]
     trials: int
+    stopped_by_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
         JobError: The chosen model or a baseline could not be judged.
     """
     training = workers.share(Training(split.problem, split.train))
-    tuned = tune(
+    search = tune(
         split.problem,
         training,
         workers,
@@ -63,7 +65,7 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
         tuning=pipeline.tuning,
         seed=pipeline.seed,
     )
-    entries = [(Entry(t.kind, t.params), t.trials, t.seconds) for t in tuned]
+    entries = [(Entry(t.kind, t.params), t.trials, t.seconds) for t in search.best]
     baselines = [(Entry(kind, {}), 0, 0.0) for kind in (DUMMY, LINEAR)]
     seeds = [pipeline.seed + i for i in range(pipeline.evaluation.seeds)]
     log.info("judging %d contenders and 2 baselines over %d seeds", len(entries), len(seeds))
@@ -86,7 +88,8 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
         shares=pipeline.evaluation.learning_curve,
         seeds=seeds,
     )
-    return _result(contestants, fitted, chosen, curve, split)
+    trained = _result(contestants, fitted, chosen, curve, split)
+    return replace(trained, stopped_by_time=search.stopped_by_time)
 
 
 def _choose(contestants: list[_Contestant], pipeline: Pipeline) -> int:

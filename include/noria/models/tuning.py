@@ -1,7 +1,8 @@
 """The search for hyper-parameters, on training rows only.
 
 Optuna is asked and told in fixed rounds: what is asked depends on the rounds before and on the seed alone, never on how
-many workers there are or which one is faster. So one seed gives one result, to the last digit.
+many workers there are or which one is faster. So one seed gives one result, to the last digit, unless the clock
+stops the search (`tuning.timeout_seconds`): how many rounds fit into that time depends on the machine.
 """
 
 from __future__ import annotations
@@ -60,8 +61,21 @@ class Tuned:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a search found.
+
+    Attributes:
+        best: The best of each family that had a trial that worked.
+        stopped_by_time: Whether it ended before its budget was spent.
+    """
+
+    best: list[Tuned]
+    stopped_by_time: bool
+
+
 @dataclass
-class _Search:
+class _FamilySearch:
     """The state of one family's search."""
 
     spec: EstimatorSpec
@@ -106,7 +120,7 @@ def folds(training: Training, count: int, seed: int) -> list[tuple[Any, Any]]:
 
 def tune(
     problem: Problem, shared: Any, workers: Workers, *, estimators: Sequence[EstimatorSpec], tuning: Tuning, seed: int
-) -> list[Tuned]:
+) -> Search:
     """Search every family.
 
     Args:
@@ -118,7 +132,7 @@ def tune(
         seed: Of samplers, folds and estimators.
 
     Returns:
-        The best of each family that had a trial that worked, in the order of `estimators`.
+        The best of each family, in the order of `estimators`.
 
     Raises:
         InputError: No trial worked.
@@ -127,24 +141,25 @@ def tune(
     searches = _searches(problem, estimators, tuning.trials, seed)
     total = sum(s.budget for s in searches)
     log.info("tuning: %d trials over %s", total, ", ".join(f"{s.spec.kind} {s.budget}" for s in searches))
-    while asked := [(s, t) for s in searches for t in _ask(s)]:
+    stopped = False
+    while not stopped and (asked := [(s, t) for s in searches for t in _ask(s)]):
         points = [{**s.spec.params, **suggest(t, s.space)} for s, t in asked]
         jobs = [TrialJob(s.spec.kind, p, tuning.folds, seed) for (s, _), p in zip(asked, points, strict=True)]
         results = workers.map(run_trial, shared, jobs)
         for (search, trial), point, result in zip(asked, points, results, strict=True):
             _tell(search, trial, point, result)
         _report(searches, problem, total)
-        if time.monotonic() > deadline:
-            log.warning("tuning stops: %g seconds are over (tuning.timeout_seconds)", tuning.timeout_seconds)
-            break
-    return _results(searches, problem)
+        stopped = time.monotonic() > deadline and any(s.spent < s.budget for s in searches)
+    if stopped:
+        log.warning("tuning stops: %g seconds are over (tuning.timeout_seconds)", tuning.timeout_seconds)
+    return Search(_results(searches, problem), stopped)
 
 
-def _searches(problem: Problem, estimators: Sequence[EstimatorSpec], trials: int, seed: int) -> list[_Search]:
+def _searches(problem: Problem, estimators: Sequence[EstimatorSpec], trials: int, seed: int) -> list[_FamilySearch]:
     spaces = [search_space(spec, problem.task) for spec in estimators]
     budgets = _budgets([bool(space) for space in spaces], trials)
     return [
-        _Search(spec, space, budget, _study(problem, spec, space, seed + i))
+        _FamilySearch(spec, space, budget, _study(problem, spec, space, seed + i))
         for i, (spec, space, budget) in enumerate(zip(estimators, spaces, budgets, strict=True))
     ]
 
@@ -173,13 +188,13 @@ def _study(problem: Problem, spec: EstimatorSpec, space: Space, seed: int) -> op
     return study
 
 
-def _ask(search: _Search) -> list[optuna.trial.Trial]:
+def _ask(search: _FamilySearch) -> list[optuna.trial.Trial]:
     count = min(_ROUND_TRIALS, search.budget - search.spent)
     search.spent += count
     return [search.study.ask() for _ in range(count)]
 
 
-def _tell(search: _Search, trial: optuna.trial.Trial, point: dict[str, Scalar | None], result: Any) -> None:
+def _tell(search: _FamilySearch, trial: optuna.trial.Trial, point: dict[str, Scalar | None], result: Any) -> None:
     import optuna
 
     if isinstance(result, BaseException):
@@ -197,7 +212,7 @@ def _tell(search: _Search, trial: optuna.trial.Trial, point: dict[str, Scalar | 
     search.study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
-def _report(searches: list[_Search], problem: Problem, total: int) -> None:
+def _report(searches: list[_FamilySearch], problem: Problem, total: int) -> None:
     maximise = greater_is_better(problem.primary_metric)
     bests = [(best[0], s.spec.kind) for s in searches if (best := s.best(maximise=maximise))]
     if bests:
@@ -208,7 +223,7 @@ def _report(searches: list[_Search], problem: Problem, total: int) -> None:
         )  # fmt: skip
 
 
-def _results(searches: list[_Search], problem: Problem) -> list[Tuned]:
+def _results(searches: list[_FamilySearch], problem: Problem) -> list[Tuned]:
     tuned = []
     for search in searches:
         best = search.best(maximise=greater_is_better(problem.primary_metric))

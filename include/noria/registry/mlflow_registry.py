@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from typing_extensions import override
 
-from noria.errors import BusyError, InputError, StorageError
-from noria.records import Candidate, ChampionVersion, Decision, Run
+from noria.errors import BusyError, InputError, StorageError, StorageUnavailableError
+from noria.records import Candidate, ChampionVersion, Decision, HoldoutRule, Run
 from noria.registry.base import CHAMPION, Registry
+from noria.settings import without_userinfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -191,15 +192,13 @@ class MlflowRegistry(Registry):
         return str(version.version)
 
     def _tracked_run(self, run: Run, candidate: Candidate) -> Any:
-        """The MLflow run of this run: the one that an earlier attempt left, or a new one."""
+        """The MLflow run of this run, with its figures: the one that an earlier attempt left, or a new one."""
         from mlflow.entities import Metric, Param
 
         experiment = self._experiment(run.pipeline.name)
         found = self._client.search_runs([experiment], f"tags.`noria.run_id` = '{run.run_id}'", max_results=1)
-        if found:
-            return found[0]
         facts = {"noria.run_id": run.run_id, "noria.snapshot_id": candidate.snapshot_id, "noria.code": candidate.code}
-        tracked = self._client.create_run(experiment, run_name=run.run_id, tags=facts)
+        tracked = found[0] if found else self._client.create_run(experiment, run_name=run.run_id, tags=facts)
         now = tracked.info.start_time
         metrics = [Metric(f"holdout_{k}", v, now, 0) for k, v in candidate.metrics.items()]
         metrics += [Metric(f"cv_{k}_mean", s.mean, now, 0) for k, s in candidate.spread.items()]
@@ -245,6 +244,7 @@ def _tags(run: Run, candidate: Candidate, decision: Decision) -> dict[str, str]:
         "noria.model_sha256": candidate.model_sha256,
         "noria.metrics": json.dumps(candidate.metrics),
         "noria.previous_champion": decision.previous_champion or "",
+        "noria.holdout": HoldoutRule.of(run.pipeline).model_dump_json(),
     }
 
 
@@ -260,24 +260,32 @@ def _version(found: ModelVersion, *, is_champion: bool) -> ChampionVersion:
         metrics=json.loads(tags["noria.metrics"]),
         model_sha256=tags["noria.model_sha256"],
         previous_champion=tags["noria.previous_champion"] or None,
+        holdout=HoldoutRule.model_validate_json(rule) if (rule := tags.get("noria.holdout")) else None,
     )
 
 
 @contextlib.contextmanager
 def _translated(url: str) -> Iterator[None]:
-    """What MLflow and its database say becomes an error that names the registry."""
+    """What MLflow and its database say becomes an error that names the registry, without the password in its URL."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StorageError(
-            f"the registry {_without_password(url)} refused: {error}",
+        kind = StorageUnavailableError if _passes(error) else StorageError
+        raise kind(
+            without_userinfo(f"the registry {url} refused: {error}", url),
             remedy="Check that it is reachable and writable (noria doctor).",
-        ) from error
+        ) from None  # a traceback would tell the error's own text, and so the password
 
 
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://…@{tail}" if at else url
+def _passes(error: Exception) -> bool:
+    """Whether trying again may help: no connection, a server in trouble (5xx), a locked database."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, MlflowException):  # what it says of a lost connection has the status 500
+        return int(error.get_http_status_code()) >= 500
+    return isinstance(error, OperationalError | RequestException | ConnectionError | TimeoutError)

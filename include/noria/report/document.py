@@ -82,7 +82,8 @@ class Document:
         if decision.dry_run:
             return f"A dry run leaves the registry as it is: {champion}."
         if decision.verdict == "promote":
-            return f"{champion.capitalize()} is the new champion."
+            late = f"Version {decision.registered_version} is registered, but came too late: {champion} stays in use."
+            return f"{champion.capitalize()} is the new champion." if decision.new_champion else late
         if decision.verdict == "keep":
             return f"The candidate is not better; {champion} stays in use."
         stays = f"{champion} stays in use" if decision.champion_version else "there is still no champion"

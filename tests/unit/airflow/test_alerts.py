@@ -178,3 +178,18 @@ def test_a_long_story_has_a_short_subject() -> None:
     subject = Alert("students", "the run failed in train: " + "x" * 400).subject
     assert len(subject) == 150
     assert subject.endswith("…")
+
+
+def test_a_candidate_that_came_too_late_is_no_news(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(workspace, run, "promote", decision("promote", registered_version="2", champion_version="3"))
+    assert send(VerdictNotifier(students), workspace, monkeypatch) == []
+
+
+def test_figures_side_by_side_are_of_the_same_rows(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(workspace, run, "promote", decision("promote", compared_rows=83, compared_metrics={"r2": 0.869}))
+    (mail,) = send(VerdictNotifier(students), workspace, monkeypatch)
+    assert mail.subject.endswith("new champion, version 3: r2 0.869 on 83 holdout rows, before 0.861")

@@ -239,14 +239,20 @@ def test_there_is_nothing_to_report_of_a_run_that_could_not_begin(workspace: Wor
 
 
 @pytest.mark.parametrize(
-    ("verdict", "dry_run", "announced"),
-    [("promote", False, True), ("promote", True, False), ("keep", False, False), ("reject", False, False)],
+    ("verdict", "changes", "announced"),
+    [
+        ("promote", {}, True),
+        ("promote", {"dry_run": True}, False),
+        ("promote", {"registered_version": "2"}, False),  # a retry that came too late
+        ("keep", {}, False),
+        ("reject", {}, False),
+    ],
 )
 def test_only_a_promotion_is_an_event_of_the_model(
-    workspace: Workspace, verdict: Any, dry_run: bool, announced: bool
+    workspace: Workspace, verdict: Any, changes: dict[str, Any], announced: bool
 ) -> None:
     run = workspace.create_run("students", safe_run_id(RUN_ID))
-    done(workspace, run, "promote", decision(verdict, dry_run=dry_run))
+    done(workspace, run, "promote", decision(verdict, **changes))
     asset = model_asset("students")
     operator, dag = task("promote", outlets=[asset])
     ctx = context(dag)

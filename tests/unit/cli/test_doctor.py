@@ -181,3 +181,10 @@ def test_python_that_is_not_supported(tmp_path: Path, monkeypatch: pytest.Monkey
 def _closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def test_password_of_the_registry_is_not_shown(tmp_path: Path) -> None:
+    url = f"http://user:SECRET@127.0.0.1:{_closed_port()}"
+    finding = _check("registry", _settings(tmp_path, NORIA_MLFLOW_URL=url))
+    assert finding.status == "fail" and "127.0.0.1" in finding.detail
+    assert "SECRET" not in f"{finding}"

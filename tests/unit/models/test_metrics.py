@@ -79,3 +79,12 @@ def test_spread_is_mean_and_sample_deviation() -> None:
     result = spread([{"r2": 0.1}, {"r2": 0.2}, {"r2": 0.3}])["r2"]
     assert (result.mean, result.sd) == pytest.approx((0.2, 0.1))
     assert math.isnan(spread([{"r2": 0.1}, {"r2": math.nan}])["r2"].mean)
+
+
+def test_a_class_that_is_no_more_is_a_wrong_answer_where_it_is_the_likeliest() -> None:
+    problem = Problem.of(classification("grade"), ("high", "low"))
+    shares = np.array([[0.2, 0.5, 0.3], [0.6, 0.2, 0.2], [0.0, 1.0, 0.0]])
+    said = evaluate(problem, Fixed(shares, ["high", "gone", "low"]), rows(np.array(["low", "high", "high"])))
+    assert said["accuracy"] == pytest.approx(1 / 3) and said["balanced_accuracy"] == pytest.approx(1 / 4)
+    assert said["log_loss"] == pytest.approx(-(math.log(0.6) + math.log(0.75) + math.log(np.finfo(float).eps)) / 3)
+    assert said["roc_auc"] == 1.0

@@ -111,7 +111,9 @@ def test_the_time_out_ends_the_search_after_a_round(tmp_path: Path, caplog: pyte
     chosen = spec(RIDGE, trials=50, tuning={"timeout_seconds": 1e-6})
     split = load_split(write(fields(120), tmp_path / "t.parquet"), chosen)
     trained = fit_all(split, chosen, InlineWorkers())
-    assert trained.trials == 2 and "tuning.timeout_seconds" in caplog.text
+    assert trained.trials == 2 and trained.stopped_by_time and "tuning.timeout_seconds" in caplog.text
+    spent = spec(RIDGE, trials=2, tuning={"timeout_seconds": 1e-6})
+    assert not fit_all(split, spent, InlineWorkers()).stopped_by_time
 
 
 @pytest.mark.parametrize(
