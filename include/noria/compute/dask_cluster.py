@@ -37,7 +37,8 @@ class DaskWorkers:
 
     def share(self, value: Any) -> Shared:
         """Send a value to every worker, once."""
-        return Shared(value, self._client.scatter(value, broadcast=True, hash=False))
+        with _connected():
+            return Shared(value, self._client.scatter(value, broadcast=True, hash=False))
 
     def map(self, function: Callable[[Any, Any], Any], shared: Shared, jobs: Sequence[Any]) -> list[Any]:
         """`function(value, job)` for each job; results, or the exceptions they raised, in the order of the jobs.
@@ -45,18 +46,19 @@ class DaskWorkers:
         A worker that dies is replaced and its jobs run again.
 
         Raises:
-            JobError: Workers keep dying over the same job.
+            JobError: Workers keep dying over the same job, or the scheduler is lost.
         """
         results: dict[int, Any] = {}
         for _attempt in range(_LOST_DATA_ATTEMPTS):
             missing = [i for i in range(len(jobs)) if i not in results]
-            futures = {i: self._client.submit(function, shared.future, jobs[i], pure=False) for i in missing}
-            for i, future in futures.items():
-                self._collect(future, i, results)
+            with _connected():
+                futures = {i: self._client.submit(function, shared.future, jobs[i], pure=False) for i in missing}
+                for i, future in futures.items():
+                    self._collect(future, i, results)
             if len(results) == len(jobs):
                 return [results[i] for i in range(len(jobs))]
             log.warning("workers died with the data that they held; it is sent again")
-            shared.future = self._client.scatter(shared.value, broadcast=True, hash=False)
+            shared.future = self.share(shared.value).future
         raise JobError("Dask workers keep dying", remedy="Often memory ran out: fewer tuning.workers, or fewer rows.")
 
     def _collect(self, future: Future, position: int, results: dict[int, Any]) -> None:
@@ -64,14 +66,29 @@ class DaskWorkers:
 
         try:
             results[position] = future.result()
-        except CancelledError:
-            return
+        except CancelledError as error:
+            if getattr(error, "reason", None) == "scheduler-connection-lost":
+                raise
         except KilledWorker as error:
             raise JobError(
                 "a job killed several Dask workers", remedy="Often memory ran out: fewer tuning.workers, or fewer rows."
             ) from error
         except Exception as error:
+            if future.status != "error":  # the job has not failed, but the way to it
+                raise
             results[position] = error
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[None]:
+    """A connection that is lost on the way is no fault of a job."""
+    from distributed import CancelledError
+    from distributed.client import ClosedClientError
+
+    try:
+        yield
+    except (CancelledError, ClosedClientError, OSError, TimeoutError) as error:
+        raise JobError(f"the connection to the Dask scheduler was lost: {error}") from error
 
 
 @contextlib.contextmanager

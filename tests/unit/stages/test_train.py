@@ -1,8 +1,11 @@
 """The train stage on real Dask clusters of worker processes."""
 
+import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from noria.compute.dask_cluster import dask_workers
 from noria.errors import JobError, SpecError
 from noria.models.store import load_model
 from noria.records import Candidate, Run
-from noria.settings import Settings
+from noria.settings import CHECKOUT, Settings
 from noria.stages.ingest import ingest
 from noria.stages.train import train
 from noria.workspace import Workspace
@@ -110,6 +114,38 @@ def test_a_wrong_hyper_parameter_stops_before_a_cluster_starts(workspace: Worksp
     with pytest.raises(SpecError, match=r"estimators\.0\.params\.max_dept"):
         train(run, workspace)
     assert psutil.Process().children(recursive=True) == before
+
+
+def wait(_shared: object, seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_no_fault_of_a_trial(tmp_path: Path) -> None:
+    """It is killed while a job runs; the error says that trying again may help."""
+    commands = (["scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", "s.json"],
+                ["worker", "--scheduler-file", "s.json", "--nthreads", "1", "--no-nanny"])  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{name}", *arguments, "--no-dashboard"],
+            cwd=tmp_path, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        )
+        for name, *arguments in commands
+    ]  # fmt: skip
+    try:
+        while not (tmp_path / "s.json").exists():
+            time.sleep(0.05)
+        address = json.loads((tmp_path / "s.json").read_text())["address"]
+        with dask_workers(1, tmp_path, address) as workers:
+            shared = workers.share(1)
+            threading.Timer(0.5, processes[0].kill).start()
+            with pytest.raises(JobError, match="connection to the Dask scheduler was lost") as caught:
+                workers.map(wait, shared, [60.0])
+        assert caught.value.retryable
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_no_scheduler_answers(workspace: Workspace) -> None:
