@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import statistics
+import sys
 from typing import Any
 
 from noria.compute.dask_cluster import dask_workers
@@ -17,7 +17,6 @@ from noria.settings import Settings
 from noria.stages.ingest import ingest
 from noria.workspace import Workspace
 
-log = logging.getLogger(__name__)
 _PIPELINE = "students"
 _SALTS, _QUICK_SALTS = 20, 3
 _QUICK_TRIALS = 9
@@ -38,6 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         workspace = Workspace(settings.with_home(folder / "home"), lake)
         started = workspace.create_run(_PIPELINE, source=args.source, overrides=_overrides(quick=args.quick))
         snapshot = ingest(started, workspace)
+        _tell(f"{snapshot.rows} rows, {count} holdouts, {started.pipeline.tuning.trials} trials each")
         with (
             lake.local(snapshot.table) as table,
             dask_workers(started.pipeline.tuning.workers, folder / "dask", settings.dask_address) as workers,
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 pipeline = _with_salt(started.pipeline, f"bench-{salt}")
                 trained = fit_all(load_split(table, pipeline), pipeline, workers)
                 results.append((trained.chosen.name, trained.chosen.holdout, trained.baselines))
-                log.info("holdout %d of %d is done", salt + 1, count)
+                r2 = trained.chosen.holdout["r2"], trained.baselines["linear"]["r2"]
+                _tell(f"holdout {salt + 1} of {count}: {trained.chosen.name} r2 {r2[0]:.4f}, linear {r2[1]:.4f}")
     return {"source": started.pipeline.source.uri, "rows": snapshot.rows, "holdouts": count, **_summary(results)}
 
 
@@ -70,3 +71,7 @@ def _summary(results: list[tuple[str, Metrics, dict[str, Metrics]]]) -> dict[str
             summary[f"{name}_{metric}_mean"] = round(statistics.fmean(values), 5)
             summary[f"{name}_{metric}_sd"] = round(statistics.stdev(values), 5)
     return {**summary, "chosen": {name: chosen.count(name) for name in sorted(set(chosen))}}
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -22,7 +23,7 @@ from noria.compute.process import JobProcess
 from noria.errors import BusyError, ExitCode, InputError, JobError, NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import load_pipeline
-from noria.records import STAGES, Candidate, Decision, Report, Run, Snapshot
+from noria.records import STAGES, Candidate, Decision, Metrics, Report, Run, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace
 
@@ -88,7 +89,7 @@ def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
         console.print(f"{mark} {stage:<9}{time.monotonic() - begun:6.1f} s  {note}", highlight=False)
     result = _result(run, workspace, time.monotonic() - started, failure)
     if as_json:
-        print(json.dumps(result))  # noqa: T201
+        print(json.dumps(result, allow_nan=False))  # noqa: T201
     else:
         _tell(console, result)
     if failure is not None:
@@ -138,14 +139,19 @@ def _result(run: Run, workspace: Workspace, seconds: float, failure: NoriaError 
         "snapshot": snapshot.snapshot_id if snapshot else None,
         "verdict": decision.verdict if decision else None,
         "reasons": list(decision.reasons) if decision else [str(failure)],
-        "metrics": candidate.metrics if candidate else None,
-        "baselines": candidate.baselines if candidate else None,
+        "metrics": _finite(candidate.metrics) if candidate else None,
+        "baselines": {name: _finite(m) for name, m in candidate.baselines.items()} if candidate else None,
         "champion_version": decision.champion_version if decision else None,
         "report": workspace.lake.url(report.html) if report else None,
         "seconds": round(seconds, 2),
         "stages": stages,
         "error": str(failure) if failure else None,
     }
+
+
+def _finite(metrics: Metrics) -> dict[str, float | None]:
+    """Metrics as JSON can tell them: null where one is not defined."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _tell(console: Console, result: dict[str, Any]) -> None:
