@@ -15,7 +15,7 @@ help: ## list the targets
 setup: ## make .venv from the committed lock; nothing outside the checkout is changed
 	@$(PYTHON) tools/setup.py
 
-run: setup ## start Airflow here and retrain; ONCE=1 ends with the run. PORT= SOURCE= PIPELINE=students SET="trials=8 seed=1"
+run: setup ## start Airflow here and retrain; ONCE=1 ends with the run. PORT= SOURCE= PIPELINE=students SET="trials=8 tuning.folds=5"
 	@set --; \
 	[ -z "$$ONCE" ] || [ "$$ONCE" = 0 ] || set -- "$$@" --once; \
 	[ -z "$$PORT" ] || set -- "$$@" --port "$$PORT"; \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import time
@@ -18,11 +19,11 @@ from noria.records import ChampionVersion, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
 from tests.support.github import github
-from tests.support.launcher import Launcher, launcher
+from tests.support.launcher import MAKE_RUN, Launcher, launcher
 from tests.support.reference import reference
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-FEW_TRIALS = ("--set", "trials=4")
+FEW_TRIALS = ("--set", "trials=4", "--set", "tuning.folds=2")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def up(home: Path) -> Iterator[Launcher]:
     """A launcher whose first run, on the sample, has ended, and whose UI is up."""
-    with launcher(home, *FEW_TRIALS) as started:
+    with launcher(home, command=MAKE_RUN) as started:
         started.wait_for(r"Ctrl-C ends everything", seconds=500)
         yield started
 
@@ -109,15 +110,45 @@ def test_second_launcher_says_where_the_first_one_is(up: Launcher, home: Path, u
     with launcher(home) as second:
         assert second.wait(60) == 1
         assert url in second.output
-        assert str(up.process.pid) in second.output
+        assert re.search(r"\(process (\d+)\)", second.output)[1] in {str(process.pid) for process in up.tree()}
     assert httpx.get(f"{url}/api/v2/monitor/health").status_code == 200
 
 
-def test_sigterm_leaves_no_process_behind(up: Launcher, home: Path) -> None:
-    assert len(up.tree()) >= 6
-    assert up.stop(signal.SIGTERM) == 0, up.output
+def test_sigterm_to_make_leaves_no_process_behind(up: Launcher, home: Path) -> None:
+    assert len(up.tree()) >= 7
+    assert up.stop(signal.SIGTERM) != 1, up.output
     assert up.gone_within(5), up.tree()
     assert not (home / "launcher.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("moment", "pause"), [("preparing", 0.0), ("preparing", 2.0), ("starting", 0.0), ("starting", 0.03)]
+)
+def test_sigterm_while_airflow_boots_leaves_no_process_behind(tmp_path: Path, moment: str, pause: float) -> None:
+    with launcher(tmp_path) as booting:
+        booting.wait_for(f"{moment} Airflow")
+        time.sleep(pause)
+        assert booting.stop(signal.SIGTERM) == 1
+        assert "Airflow is stopped" in booting.output
+        assert booting.gone_within(5), booting.tree()
+    assert not [p for p in psutil.process_iter() if _home_of(p) == str(tmp_path)]
+
+
+def test_ctrl_c_in_the_middle_of_training_leaves_no_process_behind(home: Path, up: Launcher) -> None:
+    assert up.process.poll() is not None, "the first launcher has this home"
+    with launcher(home, command=MAKE_RUN, SET="trials=5000 tuning.folds=2", ONCE="1") as training:
+        training.wait_for(r"▸ train +running", seconds=400)
+        run_id = safe_run_id(training.wait_for(r"run (\S+) of students__retrain")[1])
+        tuning = Workspace.open(Settings.from_env({}, home=home)).load_run("students", run_id).pipeline.tuning
+        assert (tuning.trials, tuning.folds) == (5000, 2)
+        deadline = time.monotonic() + 60
+        while len(workers := [p for p in training.tree() if _is_worker(p)]) < 2:
+            assert time.monotonic() < deadline, "no workers came up"
+            time.sleep(0.1)
+        training.stop(signal.SIGINT, group=True)
+        assert training.gone_within(5), training.tree()
+    assert not any(worker.is_running() for worker in workers)
+    assert not [p for p in psutil.process_iter() if _home_of(p) == str(home)]
 
 
 def test_real_file_from_github_and_a_stage_that_is_killed(home: Path, up: Launcher, tmp_path: Path) -> None:
@@ -204,6 +235,22 @@ def test_next_start_ends_what_is_left_when_even_the_warden_was_killed(home: Path
             assert killed.gone_within(5), killed.tree()
             assert following.stop(signal.SIGINT) == 1
             assert following.gone_within(5), following.tree()
+
+
+def _home_of(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("NORIA_HOME")
+    except psutil.Error:
+        return None
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "noria.jobs.train" not in process.cmdline() and any(
+            "noria.jobs.train" in parent.cmdline() for parent in process.parents()
+        )
+    except psutil.Error:
+        return False
 
 
 def _kill_job(running: Launcher, module: str) -> None:

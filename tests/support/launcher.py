@@ -1,4 +1,4 @@
-"""The launcher as a person starts it: `noria up` as a process, with what it prints."""
+"""The launcher as a person starts it: `noria up` or `make run` as a process, with what it prints."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
 from noria.launcher.state import LauncherState
+from noria.settings import CHECKOUT
 
 STOP_SECONDS = 60
+UP = (Path(sys.executable).parent / "noria", "up")
+MAKE_RUN = ("make", "--old-file=setup", "run")
+"""`make run` without its check of .venv, which the tests are running in."""
 
 
 class Launcher:
@@ -25,15 +29,17 @@ class Launcher:
 
     Args:
         home: Its NORIA_HOME.
-        arguments: Of `noria up`.
+        command: What is started.
+        arguments: Of the command.
         environment: Beside that of the tests, which is cleared of what would change the launcher.
     """
 
-    def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, home: Path, *arguments: str, command: Sequence[str | Path] = UP, **environment: str) -> None:
         self.home = home
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "NORIA_"))}
         self.process = subprocess.Popen(
-            [Path(sys.executable).parent / "noria", "up", *arguments],
+            [*command, *arguments],
+            cwd=CHECKOUT,
             env={**clean, "NORIA_HOME": str(home), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -72,7 +78,8 @@ class Launcher:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             state = LauncherState.load(self.home)
-            if state and state.launcher["pid"] == self.process.pid and len(state.components) == 4:
+            started = state and state.launcher["pid"] in {process.pid for process in self.tree()}
+            if state and started and len(state.components) == 4:
                 self.tree()
                 return state
             time.sleep(0.05)
@@ -104,17 +111,20 @@ class Launcher:
             time.sleep(0.1)
         return not self.tree()
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and wait for its end; the exit code."""
+    def stop(self, number: int = signal.SIGTERM, *, group: bool = False) -> int:
+        """Send a signal, to its whole group as a terminal does if so wanted, and wait for its end; the exit code."""
         self.tree()
-        self.process.send_signal(number)
+        if group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         return self.wait(STOP_SECONDS)
 
 
 @contextlib.contextmanager
-def launcher(home: Path, *arguments: str, **environment: str) -> Iterator[Launcher]:
+def launcher(home: Path, *arguments: str, command: Sequence[str | Path] = UP, **environment: str) -> Iterator[Launcher]:
     """A launcher that is gone when the context ends, whatever the test did."""
-    started = Launcher(home, *arguments, **environment)
+    started = Launcher(home, *arguments, command=command, **environment)
     try:
         yield started
     finally:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
+from noria.airflow.defaults import FORM_FIELDS, RETRAIN_SUFFIX
 from noria.errors import ExitCode, InputError, StorageError
 from noria.launcher.api import run_page
 from noria.launcher.component import tail
 from noria.launcher.follow import Outcome, follow
+from noria.launcher.signals import SIGNALS
 from noria.launcher.stack import Stack
 from noria.mailbox import inbox
 from noria.pipeline import Pipeline, load_pipeline
@@ -25,7 +28,8 @@ from noria.workspace import Workspace, safe_run_id
 DAG_SECONDS = 60.0
 MAIL_SECONDS = 20.0
 LOG_LINES = 25
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+REPLACE_SECONDS = 30.0
+UNDER_WAY = ("queued", "running", "restarting")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a value of the trigger form: training_share, trials, seed, dry_run",
+        help=f"change a field of the trigger form ({', '.join(FORM_FIELDS)}) or a value of the spec, such as "
+        "tuning.folds=5",
     )
     parser.add_argument("--home", type=Path, metavar="DIR", help="state folder (default: NORIA_HOME or ./var)")
 
@@ -51,8 +56,11 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.from_env()
     if args.home is not None:
         settings = settings.with_home(args.home.resolve())
-    pipeline = load_pipeline(args.name, settings.pipelines, source=args.source)
-    conf = _conf(args.set, pipeline.source.uri if args.source else None)
+    conf = _conf(args.set)
+    # A wrong value is told now, not by the run in a minute.
+    pipeline = load_pipeline(args.name, settings.pipelines, conf.get("overrides"), args.source)
+    if args.source is not None:
+        conf["source"] = pipeline.source.uri
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for number in SIGNALS:
         signal.signal(number, _interrupt)
@@ -82,8 +90,8 @@ class _Session:
         self._workspace = Workspace.open(settings)
         self._home = settings.home
         self._settings = settings
-        self._dag_id = f"{pipeline.name}__retrain"
-        self._begun = time.monotonic()
+        self._dag_id = f"{pipeline.name}{RETRAIN_SUFFIX}"
+        self._begun, self._begun_at = time.monotonic(), datetime.now(UTC)
         self._mails_told = len(inbox.read(settings.home))
         self.outcome: Outcome | None = None
 
@@ -102,10 +110,7 @@ class _Session:
     def retrain(self, stack: Stack, conf: dict[str, Any]) -> Outcome:
         """Trigger the pipeline's DAG and follow the run to its end, or stop it if this is interrupted."""
         self._wait_for_dag(stack)
-        for left in stack.api.unfinished_runs(self._dag_id):  # cut off with an earlier launcher, or missed by night
-            stack.api.fail_run(self._dag_id, left["dag_run_id"], "Replaced by the run that `noria up` starts with.")
-            self.tell(f"{left['dag_run_id']} had not ended; this run replaces it")
-        self._run_id = stack.api.trigger(self._dag_id, conf)
+        self._run_id = self._begin(stack, conf)
         self.tell(f"run {self._run_id} of {self._dag_id}: {run_page(stack.url, self._dag_id, self._run_id)}")
         try:
             self.outcome = follow(stack.api, self._dag_id, self._run_id, check=stack.check, tell=self.tell)
@@ -161,6 +166,28 @@ class _Session:
         if dag["is_paused"]:
             stack.api.unpause(self._dag_id)
 
+    def _begin(self, stack: Stack, conf: dict[str, Any]) -> str:
+        """The run to follow: a new one, or the scheduled run that this start has set off if that is just the same."""
+        for left in stack.api.unfinished_runs(self._dag_id):
+            run_id = str(left["dag_run_id"])
+            if datetime.fromisoformat(left["queued_at"] or left["run_after"]) < self._begun_at:
+                self._replace(stack, run_id)
+            elif not conf:
+                self.tell(f"{run_id} has begun by itself: it was due")
+                return run_id
+        return stack.api.trigger(self._dag_id, conf)
+
+    def _replace(self, stack: Stack, run_id: str) -> None:
+        """End a run that was cut off with an earlier launcher; Airflow would notice its dead tasks after minutes."""
+        stack.api.fail_run(self._dag_id, run_id, "Replaced by the run that `noria up` starts with.")
+        self.tell(f"{run_id} had not ended; this run replaces it")
+        deadline = time.monotonic() + REPLACE_SECONDS
+        while time.monotonic() < deadline:
+            if not any(task["state"] in UNDER_WAY for task in stack.api.tasks(self._dag_id, run_id)):
+                return
+            stack.check()
+            time.sleep(0.3)
+
     def _frozen_run(self) -> Run | None:
         try:
             return self._workspace.load_run(self._pipeline.name, safe_run_id(self._run_id))
@@ -191,7 +218,8 @@ class _Session:
             time.sleep(0.2)
 
 
-def _conf(changes: list[str], source: str | None) -> dict[str, Any]:
+def _conf(changes: list[str]) -> dict[str, Any]:
+    """What the DAG is triggered with: fields of its form, and other values of the spec."""
     from ruamel.yaml import YAML
 
     conf: dict[str, Any] = {}
@@ -199,9 +227,10 @@ def _conf(changes: list[str], source: str | None) -> dict[str, Any]:
         key, separator, value = change.partition("=")
         if not (separator and key):
             raise InputError(f"--set {change}", expected="KEY=VALUE, such as trials=8")
-        conf[key] = YAML(typ="safe", pure=True).load(value)
-    if source is not None:
-        conf["source"] = source
+        if key in FORM_FIELDS:
+            conf[key] = YAML(typ="safe", pure=True).load(value)
+        else:
+            conf.setdefault("overrides", {})[key] = value
     return conf
 
 

@@ -1,10 +1,10 @@
-"""One component of Airflow as a watched process."""
+"""One command of Airflow as a watched process."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,21 +21,22 @@ AIRFLOW = (sys.executable, "-m", "airflow")
 
 
 class Component:
-    """A component, in a process group of its own so that Ctrl-C reaches the launcher alone.
+    """A component, in a session of its own so that Ctrl-C reaches the launcher alone.
 
     Args:
-        name: One of COMPONENTS.
+        name: What it is called.
+        arguments: Of `airflow`.
         environment: See `airflow_environment`.
         log_file: What it says; that of the previous start is kept beside it.
     """
 
-    def __init__(self, name: str, environment: Mapping[str, str], log_file: Path) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log_file: Path) -> None:
         self.name, self.log_file = name, log_file
         if log_file.exists():
             log_file.replace(log_file.with_suffix(".previous.log"))
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [*AIRFLOW, *COMPONENTS[name]],
+                [*AIRFLOW, *arguments],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -48,6 +49,10 @@ class Component:
     def exit_code(self) -> int | None:
         """How it ended, or none while it runs."""
         return self._process.poll()
+
+    def wait(self) -> int:
+        """Wait for its end; how it ended."""
+        return self._process.wait()
 
     def reap(self) -> None:
         """Take note of its end, once it was ended."""

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -16,11 +16,12 @@ from filelock import FileLock, Timeout
 
 from noria.errors import BusyError, NoriaError
 from noria.launcher.api import AirflowApi
-from noria.launcher.component import AIRFLOW, COMPONENTS, Component, tail
+from noria.launcher.component import COMPONENTS, Component
 from noria.launcher.credentials import USER, Credentials
 from noria.launcher.environment import HOST, airflow_environment, airflow_home, ignored_settings
 from noria.launcher.ports import choose_port
 from noria.launcher.processes import end_trees, find, identify
+from noria.launcher.signals import signals_held
 from noria.launcher.state import LauncherState
 from noria.launcher.state import path as state_path
 from noria.mailbox import inbox
@@ -87,7 +88,8 @@ class Stack:
         for name in ignored_settings(self._settings, environment):
             self._tell(f"{name} of your environment is not used here")
         _prune_logs(airflow_home(self._settings) / "logs")
-        self._migrate(environment)
+        self._start_warden()
+        self._migrate(environment, sink.port)
         self._start(self._environment(credentials, sink.port), sink.port)
         self.api = AirflowApi(self.url, self.password)
         self._undo.callback(self.api.close)
@@ -125,7 +127,7 @@ class Stack:
             end_trees(left)
         self._undo.callback(state_path(self._settings.home).unlink, missing_ok=True)
 
-    def _migrate(self, environment: dict[str, str]) -> None:
+    def _migrate(self, environment: dict[str, str], smtp_port: int) -> None:
         """Bring the metadata database to Airflow's version; the version that did it last is noted beside it."""
         from importlib.metadata import version
 
@@ -135,42 +137,45 @@ class Stack:
         if database.exists() and note.exists() and note.read_text() == wanted:
             return
         self._tell("preparing Airflow's database")
-        log_file = self._logs / "migrate.log"
-        with log_file.open("wb") as log:
-            done = subprocess.run(
-                [*AIRFLOW, "db", "migrate"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                check=False,
-            )
-        if done.returncode != 0:
+        migration = self._spawn("migrate", ("db", "migrate"), environment, smtp_port)
+        exit_code = migration.wait()
+        self._components.remove(migration)
+        if exit_code != 0:
             raise ComponentError(
-                f"`airflow db migrate` ended with exit code {done.returncode}; the end of {log_file}:\n"
-                f"{tail(log_file, 25)}\n"
+                f"`airflow db migrate` ended with exit code {exit_code}; the end of {migration.log_file}:\n"
+                f"{migration.tail()}\n"
             )
         note.write_text(wanted)
 
     def _start(self, environment: dict[str, str], smtp_port: int) -> None:
         self._tell("starting Airflow")
-        warden = subprocess.Popen(
-            [sys.executable, "-m", "noria.launcher.warden"],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-        )
-        assert warden.stdin is not None  # noqa: S101  it is a pipe
-        self._undo.callback(warden.wait)
-        self._undo.callback(warden.stdin.close)
-        self._undo.callback(self._end)
-        for name in COMPONENTS:
-            component = Component(name, environment, self._logs / f"{name}.log")
+        for name, arguments in COMPONENTS.items():
+            self._spawn(name, arguments, environment, smtp_port)
+
+    def _start_warden(self) -> None:
+        with signals_held():
+            self._warden = subprocess.Popen(
+                [sys.executable, "-m", "noria.launcher.warden"],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                text=True,
+            )
+            assert self._warden.stdin is not None  # noqa: S101  it is a pipe
+            self._undo.callback(self._warden.wait)
+            self._undo.callback(self._warden.stdin.close)
+            self._undo.callback(self._end)
+
+    def _spawn(self, name: str, arguments: Sequence[str], environment: dict[str, str], smtp_port: int) -> Component:
+        """Start a component and tell all who have to end it, without a moment in which nobody would."""
+        with signals_held():
+            component = Component(name, arguments, environment, self._logs / f"{name}.log")
             self._components.append(component)
-            warden.stdin.write(json.dumps(identify(component.process)) + "\n")
-            warden.stdin.flush()
+            assert self._warden.stdin is not None  # noqa: S101  it is a pipe
+            self._warden.stdin.write(json.dumps(identify(component.process)) + "\n")
+            self._warden.stdin.flush()
             started = [identify(c.process) for c in self._components]
             LauncherState(identify(psutil.Process()), self.url, smtp_port, started).save(self._settings.home)
+        return component
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + BOOT_SECONDS

@@ -65,6 +65,13 @@ def test_a_home_that_cannot_be_written_is_named(command: str, place: str, tmp_pa
     assert "Traceback" not in ended.stderr
 
 
+def test_wrong_value_is_told_before_airflow_is_started(tmp_path: Path) -> None:
+    ended = noria("up", "students", "--set", "trials=8", "--set", "tunning.trials=8", home=tmp_path)
+    assert ended.returncode == 2
+    assert "did you mean 'tuning'" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_second_run_of_a_pipeline_is_told_that_one_is_in_progress(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     with FileLock(tmp_path / "locks" / "students.lock"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from noria.launcher.credentials import Credentials
 from noria.launcher.environment import airflow_environment, ignored_settings
 from noria.launcher.ports import USUAL_PORT, choose_port, is_free
 from noria.launcher.processes import end_trees, find, identify
+from noria.launcher.signals import signals_held
 from noria.launcher.state import LauncherState
 from noria.settings import Settings
 
@@ -136,6 +138,26 @@ def test_tree_is_ended_with_children_in_sessions_of_their_own() -> None:
     family.wait(timeout=5)
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
     family.stdout.close()
+
+
+def test_signal_waits_until_what_it_would_interrupt_is_done() -> None:
+    done: list[str] = []
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), signals_held():
+            signal.raise_signal(signal.SIGTERM)
+            child = subprocess.Popen([sys.executable, "-c", SLEEPER])
+            done.append("registered")
+        assert done == ["registered"]
+        assert signal.getsignal(signal.SIGTERM) is interrupt
+        child.terminate()
+        assert child.wait(timeout=10) == -signal.SIGTERM, "a child that is started meanwhile can be ended"
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_warden_ends_what_it_was_told_of_when_its_pipe_closes() -> None:
