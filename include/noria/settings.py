@@ -116,9 +116,8 @@ class Settings:
 
 def without_userinfo(text: str, url: str = "") -> str:
     """Text without the user and password of any address in it, nor the password of `url` wherever it stands."""
-    userinfo = url.partition("://")[2].rpartition("@")[0]
-    password = userinfo.partition(":")[2]
-    for secret in (userinfo, password, urllib.parse.unquote(password)):
-        if secret:
+    password = urllib.parse.urlsplit(url).password
+    if password:
+        for secret in (password, urllib.parse.unquote(password)):
             text = text.replace(secret, "***")
     return hide_credentials(text)

@@ -114,6 +114,22 @@ def test_a_dry_run_says_so(document: Document) -> None:
     assert "leaves the registry as it is" in text
 
 
+def test_a_champion_that_saw_part_of_the_holdout_a_late_retry_and_a_stopped_search(document: Document) -> None:
+    assert document.decision and document.candidate
+    late = {"verdict": "promote", "registered_version": "2", "champion_version": "3"}
+    part = {"compared_rows": 83, "compared_metrics": document.decision.candidate_metrics}
+    changed = replace(
+        document,
+        decision=document.decision.model_copy(update={**late, **part}),
+        candidate=document.candidate.model_copy(update={"stopped_by_time": True}),
+    )
+    text = " ".join(Elements(render_report(changed)).text.split())
+    assert "Version 2 is registered, but came too late: version 3 stays in use." in text
+    assert "the champion before, on the 83 rows that neither has seen" in text
+    assert "the candidate on these 83 rows" in text
+    assert "The search was stopped by time" in text
+
+
 def test_every_figure_has_its_place(document: Document) -> None:
     text = " ".join(Elements(render_report(document)).text.split())
     for part in (
