@@ -259,22 +259,28 @@ def test_a_late_retry_tells_of_the_newer_champion(workspace: Workspace, monkeypa
     assert decision.reasons[-1] == "version 2 is registered, but a newer champion, version 3, stands"
 
 
-# Each names a call of the registry's client after which (or before which) the process is killed.
+# Each names a call of the registry's client after which the process is killed.
 STEPS = ("create_registered_model", "create_run", "log_artifacts", "create_model_version", "set_registered_model_alias")
 KILLER = """
 import os, signal, sys
-import mlflow
-name, when = sys.argv[1].split(":")
-sys.argv = ["job", *sys.argv[2:]]
-real = getattr(mlflow.MlflowClient, name)
-def killed(*args, **options):
-    if when == "after":
-        real(*args, **options)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(mlflow.MlflowClient, name, killed)
+import mlflow, mlflow.store.tracking.sqlalchemy_store
 from noria.jobs.runner import main
 from noria.stages.promote import promote
-main("promote", promote)
+
+def attempt(name):
+    real = getattr(mlflow.MlflowClient, name)
+    def killed(*args, **options):
+        real(*args, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(mlflow.MlflowClient, name, killed)
+    main("promote", promote)
+
+steps = sys.argv.pop(1).split(",")
+for step in steps:
+    child = os.fork()
+    if not child:
+        attempt(step)
+    print(step, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -282,13 +288,11 @@ main("promote", promote)
 def test_killed_anywhere_a_retry_ends_with_one_version(workspace: Workspace) -> None:
     """One kill after the other over one run: every retry comes further, and the last one finishes."""
     run = propose(workspace)
-    arguments = ["--pipeline", "students", "--run-id", run.run_id]
-    for step in STEPS:
-        child = subprocess.run(
-            [sys.executable, "-c", KILLER, f"{step}:after", *arguments],
-            check=False, env=workspace.settings.child_environment(), capture_output=True, text=True,
-        )  # fmt: skip
-        assert child.returncode == -signal.SIGKILL, child.stderr
+    killer = subprocess.run(
+        [sys.executable, "-c", KILLER, ",".join(STEPS), "--pipeline", "students", "--run-id", run.run_id],
+        check=True, env=workspace.settings.child_environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert killer.stdout.splitlines() == [f"{step} {-signal.SIGKILL}" for step in STEPS], killer.stderr
     JobProcess("promote", run, workspace.settings).run()
     decision = workspace.require(run, "promote", Decision)
     (version,) = workspace.registry.history("students")
