@@ -58,7 +58,7 @@ def follow(
         except ApiUnavailableError:  # busy; a server that is gone for good is what `check` sees
             time.sleep(POLL_SECONDS)
             continue
-        ahead = [other["dag_run_id"] for other in others if other["state"] == "running"]
+        ahead = [o["dag_run_id"] for o in others if o["state"] == "running" and o["dag_run_id"] != run_id]
         if ahead:
             tell(f"waiting for {ahead[0]}, which runs now; runs of one pipeline do not overlap")
             waiting_told = True
