@@ -3,8 +3,10 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
+from noria.compute import meter as meter_module
 from noria.compute.meter import Meter
 
 BURN = "import time; end = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
@@ -34,6 +36,26 @@ def test_many_short_children_are_counted_once() -> None:
         for _ in range(40):
             subprocess.run(["sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"], check=True)
     assert meter.usage.cpu_seconds == pytest.approx(cpu_by_the_operating_system() - before, rel=0.05, abs=0.03)
+
+
+def test_a_child_that_is_waited_for_in_the_middle_of_a_sample_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen([sys.executable, "-c", BURN.format(seconds=0.5)])
+    read = meter_module._read
+
+    def wait_in_between(tree: list[psutil.Process]) -> tuple[int, float]:
+        parent = read(tree[:1])
+        child.wait()
+        rest = read(tree[1:])
+        return parent[0] + rest[0], parent[1] + rest[1]
+
+    before = cpu_by_the_operating_system()
+    with Meter(interval_seconds=60) as meter:
+        time.sleep(1.0)
+        meter._sample()  # the child is seen, and has not been waited for
+        monkeypatch.setattr(meter_module, "_read", wait_in_between)
+        meter._sample()
+        monkeypatch.setattr(meter_module, "_read", read)
+    assert meter.usage.cpu_seconds == pytest.approx(cpu_by_the_operating_system() - before, rel=0.1, abs=0.05)
 
 
 def test_cpu_before_the_context_is_not_counted() -> None:
