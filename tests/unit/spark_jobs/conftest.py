@@ -1,4 +1,4 @@
-"""One local Spark for all tests of Spark jobs."""
+"""One local Spark for all tests of Spark jobs, and only for them: it is gone before other tests begin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from noria.compute.spark import spark_configuration, spark_environment
 from noria.settings import Settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     home = tmp_path_factory.mktemp("spark-home")
     with pytest.MonkeyPatch.context() as patch:

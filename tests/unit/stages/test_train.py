@@ -72,12 +72,13 @@ def test_a_killed_worker_is_replaced(workspace: Workspace, one: Candidate, caplo
     """The only worker dies in the middle of the search, with the data that it held."""
     caplog.set_level(logging.INFO, logger="noria")
     killed: list[int] = []
+    others = set(psutil.Process().children(recursive=True))  # of other tests: a Spark that a fixture keeps, say
 
     def kill() -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and "of 8 trials" not in caplog.text:
             time.sleep(0.01)
-        for process in psutil.Process().children(recursive=True):
+        for process in set(psutil.Process().children(recursive=True)) - others:
             if "resource_tracker" not in " ".join(process.cmdline()):
                 os.kill(process.pid, signal.SIGKILL)
                 killed.append(process.pid)
