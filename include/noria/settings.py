@@ -28,8 +28,9 @@ class Settings:
         home: All state is under it (NORIA_HOME, default ./var).
         profile: Back ends to use (NORIA_PROFILE).
         pipelines: Folders whose sub-folders are pipelines (NORIA_PIPELINES beside include/pipelines).
-        lake_url: Root of the lake (NORIA_LAKE_URL, default home/lake).
-        registry_url: MLflow tracking and registry URI (NORIA_MLFLOW_URL, default SQLite under home).
+        lake_url: Root of the lake (NORIA_LAKE_URL, default home/lake; the profile azure has no default).
+        registry_url: MLflow tracking and registry URI (NORIA_MLFLOW_URL, default SQLite under home); the profile azure
+            has its registry in Azure ML instead, unless this is set.
         dask_address: Existing Dask scheduler (NORIA_DASK_ADDRESS); none starts a cluster of worker processes.
         spark_master: Master of the explore job (NORIA_SPARK_MASTER).
         github_raw_url, github_api_url: Bases of GitHub's raw and API endpoints (GitHub Enterprise, tests).
@@ -53,20 +54,28 @@ class Settings:
         """Read the environment.
 
         Raises:
-            InputError: NORIA_PROFILE is neither local nor azure.
+            InputError: NORIA_PROFILE is neither local nor azure, or the profile azure has no lake.
         """
         env = os.environ if environ is None else environ
         home = (home or Path(env.get("NORIA_HOME") or "var")).expanduser().resolve()
         profile = env.get("NORIA_PROFILE") or "local"
         if profile not in ("local", "azure"):
             raise InputError(f"NORIA_PROFILE={profile!r}", expected="local or azure")
+        lake_url = env.get("NORIA_LAKE_URL") or ("" if profile == "azure" else str(home / "lake"))
+        if not lake_url:
+            raise InputError(
+                "NORIA_PROFILE=azure without NORIA_LAKE_URL",
+                expected="NORIA_LAKE_URL=abfss://CONTAINER@ACCOUNT.dfs.core.windows.net",
+                remedy="See docs/azure.md.",
+            )
+        registry_url = "" if profile == "azure" else f"sqlite:///{home}/registry/mlflow.db"
         own = [Path(p).expanduser().resolve() for p in env.get("NORIA_PIPELINES", "").split(":") if p]
         return cls(
             home=home,
             profile=cast(Profile, profile),
             pipelines=(CHECKOUT / "include" / "pipelines", *own),
-            lake_url=env.get("NORIA_LAKE_URL") or str(home / "lake"),
-            registry_url=env.get("NORIA_MLFLOW_URL") or f"sqlite:///{home}/registry/mlflow.db",
+            lake_url=lake_url,
+            registry_url=env.get("NORIA_MLFLOW_URL") or registry_url,
             dask_address=env.get("NORIA_DASK_ADDRESS") or None,
             spark_master=env.get("NORIA_SPARK_MASTER") or "local[2]",
             github_raw_url=(env.get("NORIA_GITHUB_RAW_URL") or cls.github_raw_url).rstrip("/"),
@@ -95,9 +104,13 @@ class Settings:
         """Where the log of a stage of a run is kept."""
         return self.home / "logs" / pipeline / run_id / f"{stage}.log"
 
+    def connection_text(self, conn_id: str) -> str:
+        """An Airflow connection given as an environment variable, as it stands there (JSON or URI), or nothing."""
+        return self._environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")
+
     def connection_password(self, conn_id: str) -> str | None:
         """Password (or token) of an Airflow connection given as an environment variable, in JSON or URI form."""
-        raw = self._environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")
+        raw = self.connection_text(conn_id)
         if not raw:
             return None
         if raw.lstrip().startswith("{"):

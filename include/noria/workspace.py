@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from noria.errors import StorageError
+from noria.azure import LAKE, ML, PRODUCTION, AzureConnection
+from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
 from noria.pipeline import load_pipeline
 from noria.records import STAGES, Failure, Record, Run, StageRun
@@ -40,7 +41,8 @@ class Workspace:
     Attributes:
         settings: Where things live.
         lake: Where bytes live.
-        credentials: Airflow connection id -> token or password; never logged, never stored.
+        credentials: Airflow connection id -> token or password, or a whole connection to Azure as JSON; never logged,
+            never stored.
         clock: The present time, in UTC.
         spark_runner: Where Spark jobs run, if not on this machine.
     """
@@ -54,14 +56,24 @@ class Workspace:
     @classmethod
     def open(cls, settings: Settings, credentials: Mapping[str, str] | None = None) -> Workspace:
         """The workspace of these settings."""
-        return cls(settings, open_lake(settings.lake_url), credentials or {})
+        handed = credentials or {}
+        return cls(settings, open_lake(settings.lake_url, _connection(LAKE, settings, handed)), handed)
 
     @cached_property
     def registry(self) -> Registry:
-        """Which model is the champion, and why; opened at first use because MLflow is slow to import."""
-        from noria.registry import open_registry
+        """Which model is the champion, and why; opened at first use because its client is slow to import.
 
-        return open_registry(self.settings.registry_url, self.settings.home)
+        Raises:
+            InputError: The profile azure without a connection to Azure ML.
+        """
+        from noria.registry import open_azureml_registry, open_registry
+
+        if self.settings.registry_url:
+            return open_registry(self.settings.registry_url, self.settings.home)
+        connection = self.connection(PRODUCTION) or self.connection(ML)
+        if connection is None:
+            raise InputError(f"no connection {ML}", expected="the Azure ML workspace", remedy="See docs/azure.md.")
+        return open_azureml_registry(connection)
 
     @cached_property
     def spark(self) -> SparkRunner:
@@ -69,6 +81,10 @@ class Workspace:
         from noria.compute.spark import LocalSpark
 
         return self.spark_runner or LocalSpark(self.settings)
+
+    def connection(self, conn_id: str) -> AzureConnection | None:
+        """A connection to Azure: handed in by the task, else from its environment variable, else none."""
+        return _connection(conn_id, self.settings, self.credentials)
 
     def credential(self, conn_id: str | None) -> str | None:
         """Token of an Airflow connection: handed in by the task, else from its environment variable."""
@@ -140,6 +156,11 @@ class Workspace:
                 failed = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
                 return Failure.model_validate_json(self.lake.read(failed))
         return None
+
+
+def _connection(conn_id: str, settings: Settings, credentials: Mapping[str, str]) -> AzureConnection | None:
+    text = credentials.get(conn_id) or settings.connection_text(conn_id)
+    return AzureConnection.parse(conn_id, text) if text else None
 
 
 def run_path(pipeline: str, run_id: str, name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from noria.azure import AzureConnection
 from noria.errors import InputError
 
 
@@ -58,8 +59,12 @@ class Lake(ABC):
         return f"{self.root.rstrip('/')}/{path}"
 
 
-def open_lake(url: str) -> Lake:
+def open_lake(url: str, connection: AzureConnection | None = None) -> Lake:
     """The lake at a local path or URL.
+
+    Args:
+        url: A local path, `file://…`, or `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net[/FOLDER]`.
+        connection: With the identity for a lake on Azure; without it Azure's own chain of identities is asked.
 
     Raises:
         InputError: No back end for that scheme.
@@ -69,4 +74,8 @@ def open_lake(url: str) -> Lake:
         from noria.lake.disk import DiskLake
 
         return DiskLake(Path(url.removeprefix("file://")))
-    raise InputError(f"lake {url!r}", expected="a local path or file:// URL")
+    if scheme in ("abfs", "abfss"):
+        from noria.lake.abfs import AbfsLake
+
+        return AbfsLake(url, connection)
+    raise InputError(f"lake {url!r}", expected="a local path, or a URL with file://, abfs:// or abfss://")

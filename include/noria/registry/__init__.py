@@ -1,5 +1,5 @@
 """Which model is the champion, and why. Versions appear only through a verdict that says promote."""
 
-from noria.registry.base import Registry, open_registry
+from noria.registry.base import Registry, open_azureml_registry, open_registry
 
-__all__ = ["Registry", "open_registry"]
+__all__ = ["Registry", "open_azureml_registry", "open_registry"]

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from noria.azure import AzureConnection
 from noria.records import Candidate, ChampionVersion, Decision, Run
 
 CHAMPION = "champion"
@@ -44,3 +45,10 @@ def open_registry(url: str, home: Path) -> Registry:
     from noria.registry.mlflow_registry import MlflowRegistry
 
     return MlflowRegistry(url, home)
+
+
+def open_azureml_registry(connection: AzureConnection) -> Registry:
+    """The registry in the Azure ML workspace of a connection."""
+    from noria.registry.azureml_registry import AzureMLRegistry
+
+    return AzureMLRegistry(connection)

@@ -1,0 +1,45 @@
+"""Jobs that run elsewhere: what every platform (Synapse, Azure ML) has to offer.
+
+A job has a name that follows from the run, so whoever asks again finds it instead of submitting a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+JobState = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How a job is.
+
+    Attributes:
+        state: In words that all platforms share; the last three are final.
+        detail: The platform's own word, and its reason where there is one.
+    """
+
+    state: JobState
+    detail: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+
+class RemoteJobs(Protocol):
+    """A platform's jobs. Every method raises NoriaError; what may pass is retryable. All methods block."""
+
+    def status(self, job_id: str) -> JobStatus:
+        """How the job is now."""
+
+    def log(self, job_id: str, position: int) -> tuple[str, int]:
+        """What its driver has written from `position` on, and the next position; nothing yet is an empty text."""
+
+    def cancel(self, job_id: str) -> None:
+        """End it; nothing happens where it has ended, or where there is none."""
+
+    def link(self, job_id: str) -> str:
+        """Where a person looks at it in the platform's own pages."""
