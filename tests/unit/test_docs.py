@@ -71,7 +71,7 @@ def test_every_setting_is_documented_and_read() -> None:
 
 def test_every_connection_that_the_code_names_is_documented() -> None:
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "include" / "noria").rglob("*.py"))
-    used = set(re.findall(r'"([a-z]+_default)"', code))
+    used = set(re.findall(r'"([a-z_]+_default|[a-z]+_production)"', code))
     assert {name.strip("`") for name in rows(text("docs/operations.md"), "Connections")} == used
 
 
