@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier
 
 from noria.airflow.alerts import Alert, failure_alert, to_message, verdict_alert
+from noria.airflow.connections import open_workspace
 from noria.airflow.links import data_docs_url, report_url, run_url
 from noria.airflow.pages import find_pages
 from noria.errors import NoriaError
@@ -37,7 +38,7 @@ class _RunNotifier(BaseNotifier):
         """Send the alert, if there is one and somebody wants it."""
         if not self.recipients:
             return
-        workspace = Workspace.open(Settings.from_env())
+        workspace = open_workspace(Settings.from_env())
         run_id = safe_run_id(context["run_id"])
         run = self._run(run_id, workspace)
         alert = self.compose(run_id, run, workspace, _links(context["dag"].dag_id, context["run_id"], run, workspace))

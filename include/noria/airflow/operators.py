@@ -10,16 +10,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from airflow.sdk import Asset, BaseHook, BaseOperator
+from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
-    AirflowNotFoundException,
     AirflowRuntimeError,
     AirflowSkipException,
 )
 
 from noria.airflow.assets import event_facts
+from noria.airflow.connections import azure_connections, open_workspace, passwords
 from noria.airflow.links import DataDocsLink, ReportLink, run_url
 from noria.airflow.params import changes
 from noria.airflow.spark import HookSpark, connected_spark, stage_log
@@ -70,7 +70,7 @@ class StageOperator(BaseOperator):
         """
         settings = Settings.from_env()
         try:
-            workspace = Workspace.open(settings)
+            workspace = open_workspace(settings)
             run = self._find_run(context, workspace)
             if self.stage == "report":  # what it tells may have changed since it was written
                 workspace.lake.remove(run_path(self.pipeline, run.run_id, self.stage))
@@ -112,7 +112,7 @@ class StageOperator(BaseOperator):
             self.stage,
             run,
             settings,
-            credentials=_passwords(run.pipeline.connections),
+            credentials=passwords(run.pipeline.connections) | azure_connections(settings),
             log_file=settings.log_file(self.pipeline, run.run_id, self.stage),
             on_line=self._relay,
         )
@@ -176,16 +176,3 @@ class SparkStageOperator(StageOperator):
         for child in set(psutil.Process().children(recursive=True)) - set(self._others):
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
-
-
-def _passwords(conn_ids: tuple[str, ...]) -> dict[str, str]:
-    """Passwords of those connections that exist; a public source needs none."""
-    passwords = {}
-    for conn_id in conn_ids:
-        try:
-            password = BaseHook.get_connection(conn_id).password
-        except AirflowNotFoundException:
-            continue
-        if password:
-            passwords[conn_id] = password
-    return passwords

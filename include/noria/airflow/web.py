@@ -11,6 +11,7 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from noria.airflow.connections import open_workspace
 from noria.airflow.defaults import RETRAIN_SUFFIX
 from noria.airflow.pages import find_pages
 from noria.errors import NoriaError
@@ -81,7 +82,7 @@ def _pages(dag_id: str, run_id: str) -> dict[str, str]:
 
 
 def _workspace() -> Workspace:
-    return Workspace.open(Settings.from_env())
+    return open_workspace(Settings.from_env())
 
 
 def _help(title: str, text: str, run_id: str) -> HTMLResponse:

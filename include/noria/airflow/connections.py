@@ -1,0 +1,76 @@
+"""Airflow connections as the library takes them: plain data, handed to a workspace and through a pipe to jobs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from noria.azure import CONNECTIONS, AzureConnection
+from noria.errors import InputError
+from noria.settings import Settings
+from noria.workspace import Workspace
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """The workspace of these settings, with the connections that its lake and registry need."""
+    return Workspace.open(settings, azure_connections(settings))
+
+
+def azure_connections(settings: Settings) -> dict[str, str]:
+    """The connections of the profile azure that exist, as JSON; none for any other profile."""
+    if settings.profile != "azure":
+        return {}
+    found = ((conn_id, _find(conn_id)) for conn_id in CONNECTIONS)
+    return {conn_id: connection_json(connection) for conn_id, connection in found if connection}
+
+
+def passwords(conn_ids: tuple[str, ...]) -> dict[str, str]:
+    """Passwords of those connections that exist; a public source needs none."""
+    found = ((conn_id, _find(conn_id)) for conn_id in conn_ids)
+    return {conn_id: connection.password for conn_id, connection in found if connection and connection.password}
+
+
+def connection_json(connection: Connection) -> str:
+    """A connection as JSON text, secrets and all: for a pipe, never for a log."""
+    return json.dumps(
+        {
+            "conn_type": connection.conn_type,
+            "host": connection.host,
+            "port": connection.port,
+            "login": connection.login,
+            "password": connection.password,
+            "extra": connection.extra_dejson,
+        }
+    )
+
+
+def required_connection(conn_id: str) -> AzureConnection:
+    """A connection to Azure.
+
+    Raises:
+        InputError: There is none.
+    """
+    connection = _find(conn_id)
+    if connection is None:
+        raise InputError(
+            f"no connection {conn_id}", expected="an Airflow connection of that id", remedy="See docs/azure.md."
+        )
+    return to_azure(connection)
+
+
+def to_azure(connection: Connection) -> AzureConnection:
+    """An Airflow connection as the library's."""
+    return AzureConnection.parse(connection.conn_id, connection_json(connection))
+
+
+def _find(conn_id: str) -> Connection | None:
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return None
