@@ -226,12 +226,6 @@ def _smtp_address(connection: str) -> tuple[str, int]:
 
 def check_profile(settings: Settings) -> tuple[Status, str, str]:
     """The profile has its back ends."""
-    if settings.profile == "azure":
-        return (
-            "fail",
-            "azure, whose lake (abfs://) this version does not have",
-            "Set NORIA_PROFILE=local; NORIA_LAKE_URL takes a local path or a file:// URL.",
-        )
     return "ok", f"{settings.profile}, state in {settings.home}", ""
 
 

@@ -60,6 +60,24 @@ class SourceUnavailableError(NoriaError):
     retryable = True
 
 
+class UnavailableError(NoriaError):
+    """A service did not answer well this time (throttled, 5xx, no connection, no capacity); trying again may help."""
+
+    retryable = True
+
+
+class AccessError(NoriaError):
+    """Nobody is signed in, or who is may not do this; the message names the missing role."""
+
+
+class QuotaError(NoriaError):
+    """A quota is full or too small for what was asked; the message says whose."""
+
+
+class RefusedError(NoriaError):
+    """A service refused for another reason: there is no such thing, or it takes no such request."""
+
+
 class DataInvalidError(NoriaError):
     """The data failed a critical expectation, or too many rows were quarantined."""
 
@@ -70,10 +88,12 @@ class StorageError(NoriaError):
     """The lake or the registry could not be read or written (full disk, no permission)."""
 
 
-class StorageUnavailableError(StorageError):
-    """The registry did not answer well this time (no connection, 5xx, a locked database); trying again may help."""
+class StorageUnavailableError(StorageError, UnavailableError):
+    """The lake or the registry did not answer well (no connection, 5xx, a locked database); trying again may help."""
 
-    retryable = True
+
+class StorageAccessError(StorageError, AccessError):
+    """The lake or the registry does not know who asks, or does not allow it."""
 
 
 class BusyError(NoriaError):
