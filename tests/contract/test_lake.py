@@ -2,12 +2,13 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from noria.errors import InputError, StorageError
+from noria.errors import BusyError, InputError, StorageError
 from noria.lake import Lake, open_lake
 
 
@@ -144,6 +145,39 @@ def test_a_reader_sees_the_old_or_the_new_document_never_a_part(reopen: Callable
     done.set()
     reader.join()
     assert seen <= documents
+
+
+def test_the_lock_lets_one_in_at_a_time(reopen: Callable[[], Lake]) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with reopen().lock("promote-x"):
+            order.append("second")
+
+    with reopen().lock("promote-x"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join(timeout=10)
+    assert order == ["first", "second"]
+
+
+def test_a_lock_is_free_after_an_error_and_is_no_file(lake: Lake) -> None:
+    with pytest.raises(ZeroDivisionError), lake.lock("promote-x"):
+        _ = 1 / 0
+    with lake.lock("promote-x", wait_seconds=1):
+        assert list(lake.list("")) == []
+
+
+def test_one_lock_is_not_another(lake: Lake) -> None:
+    with lake.lock("promote-x"), lake.lock("promote-y", wait_seconds=1):
+        pass
+
+
+def test_a_lock_that_is_held_too_long(lake: Lake, reopen: Callable[[], Lake]) -> None:
+    with lake.lock("promote-x"), pytest.raises(BusyError, match="promote-x"), reopen().lock("promote-x", 0.3):
+        pass
 
 
 def test_an_unknown_scheme_is_an_error() -> None:

@@ -1,8 +1,6 @@
 """What every registry promises, over each back end."""
 
 import hashlib
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,19 +97,3 @@ def test_other_bytes_than_the_tag_says_are_refused(registry: Registry, name: str
     version = registry.register(a_run(name, "r"), candidate, decision, tmp_path / "m")
     with pytest.raises(InputError, match="has SHA-256"):
         registry.fetch(name, version.version, tmp_path)
-
-
-def test_the_lock_lets_one_in_at_a_time(registry: Registry, name: str) -> None:
-    order: list[str] = []
-
-    def second() -> None:
-        with registry.lock(name):
-            order.append("second")
-
-    with registry.lock(name):
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.3)
-        order.append("first")
-    thread.join(timeout=10)
-    assert order == ["first", "second"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from noria.azure import AzureConnection
-from noria.lake.base import Lake
+from noria.lake.base import LOCK_WAIT_SECONDS, Lake
 
 
 class AbfsLake(Lake):
@@ -53,4 +53,8 @@ class AbfsLake(Lake):
 
     @override
     def remove(self, path: str) -> None:
+        raise NotImplementedError
+
+    @override
+    def lock(self, name: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> AbstractContextManager[None]:
         raise NotImplementedError

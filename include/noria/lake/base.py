@@ -8,7 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from noria.azure import AzureConnection
-from noria.errors import InputError
+from noria.errors import BusyError, InputError
+
+LOCK_WAIT_SECONDS = 120.0
+"""How long `lock` waits; longer than a promotion takes, and than a killed holder's lock lasts."""
 
 
 class Lake(ABC):
@@ -54,9 +57,25 @@ class Lake(ABC):
     def remove(self, path: str) -> None:
         """Remove a file or a folder with all in it; nothing happens where nothing stands."""
 
+    @abstractmethod
+    def lock(self, name: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> AbstractContextManager[None]:
+        """Held by one at a time among all that use this lake; free again soon after a holder was killed.
+
+        Raises:
+            BusyError: Somebody else has held it for `wait_seconds`.
+        """
+
     def url(self, path: str) -> str:
         """`path` under the root, for people and for Spark."""
         return f"{self.root.rstrip('/')}/{path}"
+
+
+def busy(lake: Lake, name: str, wait_seconds: float) -> BusyError:
+    """What a lock raises that waited in vain."""
+    return BusyError(
+        f"somebody else has held the lock {name!r} of the lake {lake.root} for {wait_seconds:.0f} s",
+        remedy="Wait for the other one, then run again.",
+    )
 
 
 def open_lake(url: str, connection: AzureConnection | None = None) -> Lake:

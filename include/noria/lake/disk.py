@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from typing_extensions import override
 
 from noria.errors import StorageError
-from noria.lake.base import Lake
+from noria.lake.base import LOCK_WAIT_SECONDS, Lake, busy
 
-_STAGING = ".tmp"
+_STAGING, _LOCKS = ".tmp", ".locks"
 _STALE_SECONDS = 3600.0
 _LINK_REFUSED = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES})
 """Other file system, no hard links there, or not our file: then a copy does."""
@@ -91,7 +92,7 @@ class DiskLake(Lake):
         base = self._at(folder)
         for file in sorted(base.rglob("*")):
             relative = file.relative_to(self._root)
-            if relative.parts[0] != _STAGING and file.is_file():
+            if relative.parts[0] not in (_STAGING, _LOCKS) and file.is_file():
                 yield relative.as_posix()
 
     @override
@@ -106,6 +107,20 @@ class DiskLake(Lake):
             return
         except OSError as error:
             raise _storage_error("remove", target, error) from error
+
+    @override
+    @contextlib.contextmanager
+    def lock(self, name: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+        file = self._at(f"{_LOCKS}/{name}.lock")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held = FileLock(file).acquire(timeout=wait_seconds)
+        except Timeout:
+            raise busy(self, name, wait_seconds) from None
+        except OSError as error:
+            raise _storage_error("lock", file, error) from error
+        with held:
+            yield
 
     def _at(self, path: str) -> Path:
         target = (self._root / path).resolve()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from noria.azure import AzureConnection
@@ -14,10 +13,6 @@ CHAMPION = "champion"
 
 class Registry(ABC):
     """Model versions by pipeline name; the alias `champion` names the one in use."""
-
-    @abstractmethod
-    def lock(self, name: str) -> AbstractContextManager[object]:
-        """Held while a verdict is reached and carried out, so that two promotions cannot overlap."""
 
     @abstractmethod
     def champion(self, name: str) -> ChampionVersion | None:

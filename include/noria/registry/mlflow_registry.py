@@ -19,10 +19,10 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from typing_extensions import override
 
-from noria.errors import BusyError, InputError, StorageError, StorageUnavailableError
+from noria.errors import InputError, StorageError, StorageUnavailableError
 from noria.records import Candidate, ChampionVersion, Decision, HoldoutRule, Run
 from noria.registry.base import CHAMPION, Registry
 from noria.settings import without_userinfo
@@ -50,20 +50,6 @@ class MlflowRegistry(Registry):
         self._url, self._home = url, home
         self._local = url.startswith("sqlite:///")
         self._client = self._connect()
-
-    @override
-    @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        folder = self._home / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / f"registry-{name}.lock", timeout=_LOCK_SECONDS):
-                yield
-        except Timeout:
-            raise BusyError(
-                f"another promotion of {name!r} has held the registry for {_LOCK_SECONDS} s",
-                remedy="Wait for it, then run again.",
-            ) from None
 
     @override
     def champion(self, name: str) -> ChampionVersion | None:

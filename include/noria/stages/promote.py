@@ -35,7 +35,7 @@ def promote(run: Run, workspace: Workspace) -> Decision:
     """
     candidate = workspace.require(run, "train", Candidate)
     registry, name = workspace.registry, run.pipeline.name
-    with registry.lock(name), scratch(workspace.settings.home / "tmp") as folder:
+    with workspace.lake.lock(f"promote-{name}"), scratch(workspace.settings.home / "tmp") as folder:
         history = registry.history(name)
         decision = gate.decide(candidate, _champion(run, candidate, history, workspace, folder), run.pipeline.gate)
         for rule in decision.rules:
