@@ -106,3 +106,11 @@ class JobError(NoriaError):
     """A child process or a remote job ended without a result (killed, crashed, out of memory)."""
 
     retryable = True
+
+
+def as_raised(kind: str, message: str) -> NoriaError:
+    """An error of another process as it was raised there: class by its name, message as it stands."""
+    found = globals().get(kind)
+    error = (found if isinstance(found, type) and issubclass(found, NoriaError) else NoriaError)(message)
+    error.args = (message,)
+    return error

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from airflow.sdk import Asset, BaseOperator
+from airflow.sdk import Asset
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -19,13 +19,15 @@ from airflow.sdk.exceptions import (
 )
 
 from noria.airflow.assets import event_facts
-from noria.airflow.connections import azure_connections, open_workspace, passwords
+from noria.airflow.connections import azure_connections, open_workspace, passwords, required_connection
 from noria.airflow.links import DataDocsLink, ReportLink, run_url
 from noria.airflow.params import changes
+from noria.airflow.remote import Deferring, JobLink, RemoteJob, platform
+from noria.airflow.remote_stages import remote_stage
 from noria.airflow.spark import HookSpark, connected_spark, stage_log
 from noria.compute.process import JobProcess
 from noria.compute.spark import SparkRunner
-from noria.errors import JobError, NoriaError
+from noria.errors import InputError, JobError, NoriaError
 from noria.jobs.runner import keep_failure, run_stage
 from noria.records import STAGES, Decision, Record, Run, Snapshot
 from noria.settings import Settings
@@ -38,8 +40,10 @@ ANNOUNCED: dict[str, type[Record]] = {"ingest": Snapshot, "promote": Decision}
 """Stages whose record is an event of an asset."""
 
 
-class StageOperator(BaseOperator):
-    """Run one stage of a pipeline's run as a child process; the task's result is the record's lake path.
+class StageOperator(Deferring):
+    """Run one stage of a pipeline's run; the task's result is the record's lake path.
+
+    It runs as a child process, or elsewhere where the profile says so; the task then sleeps until it has ended.
 
     An error that says it may pass is raised as it is, so that Airflow retries, and so is trouble of Airflow itself; any
     other one fails the task at once.
@@ -52,7 +56,7 @@ class StageOperator(BaseOperator):
     """
 
     ui_color = "#e8f1f2"
-    operator_extra_links = (ReportLink(), DataDocsLink())
+    operator_extra_links = (ReportLink(), DataDocsLink(), JobLink())
     outlets: list[Asset]
 
     def __init__(self, *, stage: str, pipeline: str, **kwargs: Any) -> None:
@@ -62,19 +66,31 @@ class StageOperator(BaseOperator):
         self._job: JobProcess | None = None
 
     def execute(self, context: Context) -> str:
-        """Run the stage to its end.
+        """Run the stage to its end, or hand it to a job elsewhere and sleep until that has ended.
 
         Raises:
             NoriaError: It may pass; Airflow retries.
             AirflowFailException: It will not; Airflow does not.
         """
+        return self._told(context, self._start)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> str:
+        """Take what the job elsewhere has left; raises as `execute` does."""
+        return self._told(context, lambda run, workspace: self._finish(event, run, workspace))
+
+    def on_kill(self) -> None:
+        """End the job when the task is stopped."""
+        super().on_kill()
+        if self._job is not None:
+            self._job.kill()
+
+    def _told(self, context: Context, step: Callable[[Run, Workspace], str]) -> str:
+        """Do a step of the run; what goes wrong is told in the stage's log and as an error that Airflow understands."""
         settings = Settings.from_env()
         try:
             workspace = open_workspace(settings)
             run = self._find_run(context, workspace)
-            if self.stage == "report":  # what it tells may have changed since it was written
-                workspace.lake.remove(run_path(self.pipeline, run.run_id, self.stage))
-            reference = self._perform(run, workspace)
+            reference = step(run, workspace)
             self._announce(run, workspace, context)
         except NoriaError as error:
             self._note(str(error), context["run_id"], settings)
@@ -90,10 +106,47 @@ class StageOperator(BaseOperator):
             raise AirflowFailException(message) from None
         return reference
 
-    def on_kill(self) -> None:
-        """End the job when the task is stopped."""
-        if self._job is not None:
-            self._job.kill()
+    def _start(self, run: Run, workspace: Workspace) -> str:
+        if self.stage == "report":  # what it tells may have changed since it was written
+            workspace.lake.remove(run_path(self.pipeline, run.run_id, self.stage))
+        remote = remote_stage(self.stage, workspace.settings)
+        path = run_path(self.pipeline, run.run_id, self.stage)
+        if remote is None or workspace.lake.exists(path):
+            return self._perform(run, workspace)
+        try:
+            jobs = platform(remote.platform)(required_connection(remote.conn_id))
+            job_id = remote.submit(jobs, run, workspace)
+        except NoriaError as error:
+            keep_failure(self.stage, error, run, workspace)
+            raise
+        raise self._deferral(RemoteJob(remote.platform, remote.conn_id, job_id), jobs)
+
+    def _finish(self, event: dict[str, Any], run: Run, workspace: Workspace) -> str:
+        remote = remote_stage(self.stage, workspace.settings)
+        if remote is None:
+            raise InputError(
+                f"{self.stage} was handed to another platform, which the profile {workspace.settings.profile} has not",
+                remedy="Clear the task, so that it begins anew.",
+            )
+        _job, log = self._take_up(event)
+        self._keep_log(log, run, workspace)
+        try:
+            if event["state"] != "succeeded":
+                raise remote.explain(self._failure(event), run, workspace)
+            return remote.collect(run, workspace)
+        except NoriaError as error:
+            keep_failure(self.stage, error, run, workspace)
+            raise
+
+    def _keep_log(self, log: str, run: Run, workspace: Workspace) -> None:
+        """Put the log of the job elsewhere into the stage's log, where a mail takes the last lines from."""
+        file = workspace.settings.log_file(self.pipeline, run.run_id, self.stage)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as kept:
+                kept.write(log)
+        except OSError as error:
+            self.log.warning("%s cannot be written: %s", file, error)
 
     def _find_run(self, context: Context, workspace: Workspace) -> Run:
         run_id = safe_run_id(context["run_id"])
@@ -171,6 +224,9 @@ class SparkStageOperator(StageOperator):
 
     def on_kill(self) -> None:
         """End the Spark job when the task is stopped."""
+        super().on_kill()
+        if self._spark is None:
+            return
         if isinstance(self._spark, HookSpark):  # on a cluster it would outlive who submitted it
             self._spark.kill()
         for child in set(psutil.Process().children(recursive=True)) - set(self._others):

@@ -7,12 +7,13 @@ so a task that is tried again finds the job that it had submitted, and the trigg
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
@@ -20,7 +21,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from noria.airflow.connections import required_connection, to_azure
 from noria.azure import AzureConnection
-from noria.compute.remote import JobStatus, RemoteJobs
+from noria.compute.remote import RemoteJobs
 from noria.errors import InputError, JobError, NoriaError
 
 if TYPE_CHECKING:
@@ -138,50 +139,46 @@ class JobLink(BaseOperatorLink):
 
 
 class Deferring(BaseOperator):
-    """What an operator needs to hand its work to a job elsewhere: call `_follow` in execute, and write `finish`."""
+    """What an operator needs to hand its work to a job elsewhere.
 
-    _job: RemoteJob | None = None
+    `raise self._deferral(…)` in `execute` puts the task to sleep; after the job's end Airflow calls `resume(context,
+    event)`, which takes it up again with `_take_up`.
+    """
+
+    _remote: RemoteJob | None = None
     job_link: str | None = None
-
-    def finish(self, context: Context, job: RemoteJob) -> Any:
-        """Take the result of a job that succeeded; the task's result."""
-        raise NotImplementedError
-
-    def resume(self, context: Context, event: dict[str, Any]) -> Any:
-        """Go on after the job's end.
-
-        Raises:
-            JobError: The job failed, was cancelled or ran out of time; Airflow retries.
-            AirflowFailException: Trying again will not help.
-        """
-        job = RemoteJob(**event["job"])
-        jobs = job.jobs()
-        self.job_link = jobs.link(job.job_id)
-        log = whole_log(jobs, job.job_id)
-        self._keep_log(context, log)
-        if event["state"] == "succeeded":
-            return self.finish(context, job)
-        self.log.error("the end of the log of job %s:\n%s", job.job_id, "\n".join(log.splitlines()[-TAIL_LINES:]))
-        if event["state"] == UNREACHABLE:
-            raise AirflowFailException(event["detail"])
-        raise JobError(f"job {job.job_id} {event['state']}: {event['detail']}", remedy=f"See {self.job_link}.")
 
     def on_kill(self) -> None:
         """End the job when the task is stopped before it sleeps; afterwards the trigger does it."""
-        if self._job is not None:
-            self._job.jobs().cancel(self._job.job_id)
+        if self._remote is not None:
+            self._remote.jobs().cancel(self._remote.job_id)
 
-    def _follow(self, job: RemoteJob, jobs: RemoteJobs) -> NoReturn:
-        """Sleep until the job has ended."""
-        self._job = job
+    def _deferral(self, job: RemoteJob, jobs: RemoteJobs) -> TaskDeferred:
+        """What to raise to sleep until the job has ended."""
+        self._remote = job
         self.job_link = jobs.link(job.job_id)
         self.log.info("job %s: %s", job.job_id, self.job_link)
         limit = self.execution_timeout
         deadline = time.time() + limit.total_seconds() if limit else None
-        raise TaskDeferred(trigger=RemoteJobTrigger(asdict(job), deadline), method_name="resume")
+        return TaskDeferred(trigger=RemoteJobTrigger(asdict(job), deadline), method_name="resume")
 
-    def _keep_log(self, context: Context, log: str) -> None:
-        """Do something with the whole log of the job's driver."""
+    def _take_up(self, event: dict[str, Any]) -> tuple[RemoteJob, str]:
+        """The job that has ended, and the whole log of its driver; the end of it is told where the job failed."""
+        job = RemoteJob(**event["job"])
+        jobs = job.jobs()
+        self.job_link = jobs.link(job.job_id)
+        log = whole_log(jobs, job.job_id)
+        if event["state"] != "succeeded":
+            tail = "\n".join(log.splitlines()[-TAIL_LINES:])
+            self.log.error("the end of the log of job %s:\n%s", job.job_id, tail)
+        return job, log
+
+    def _failure(self, event: dict[str, Any]) -> NoriaError:
+        """Why a job that did not succeed did not."""
+        if event["state"] == UNREACHABLE:
+            return NoriaError(f"job {event['job']['job_id']} cannot be followed: {event['detail']}")
+        got = f"job {event['job']['job_id']} {event['state']}: {event['detail']}"
+        return JobError(got.rstrip(": "), remedy=f"See {self.job_link}")
 
 
 class RemoteJobOperator(Deferring):
@@ -203,8 +200,8 @@ class RemoteJobOperator(Deferring):
         """Submit the job, unless an earlier try has; its id."""
         raise NotImplementedError
 
-    def finish(self, context: Context, job: RemoteJob) -> Any:
-        """The job's id."""
+    def finish(self, job: RemoteJob, context: Context) -> Any:
+        """The task's result, once the job has succeeded: the job's id, unless a subclass has something better."""
         return job.job_id
 
     def execute(self, context: Context) -> Any:
@@ -214,14 +211,28 @@ class RemoteJobOperator(Deferring):
             NoriaError: It may pass; Airflow retries.
             AirflowFailException: It will not; Airflow does not.
         """
-        try:
+        with final_errors():
             jobs = platform(self.platform)(required_connection(self.conn_id))
-            job = RemoteJob(self.platform, self.conn_id, self.submit(jobs, context))
-            self._follow(job, jobs)
-        except NoriaError as error:
-            if error.retryable:
-                raise
-            raise AirflowFailException(str(error)) from None
+            raise self._deferral(RemoteJob(self.platform, self.conn_id, self.submit(jobs, context)), jobs)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> Any:
+        """Go on after the job's end; raises as `execute` does."""
+        with final_errors():
+            job, _log = self._take_up(event)
+            if event["state"] != "succeeded":
+                raise self._failure(event)
+            return self.finish(job, context)
+
+
+@contextlib.contextmanager
+def final_errors() -> Iterator[None]:
+    """An error that trying again cannot mend ends the task; any other is raised as it is, so that Airflow retries."""
+    try:
+        yield
+    except NoriaError as error:
+        if error.retryable:
+            raise
+        raise AirflowFailException(str(error)) from None
 
 
 def platform(path: str) -> Platform:
@@ -248,6 +259,3 @@ def whole_log(jobs: RemoteJobs, job_id: str) -> str:
         logging.getLogger(__name__).warning("the log of job %s cannot be read: %s", job_id, error)
         parts.append(f"\n(the rest of the log cannot be read: {error})\n")
     return "".join(parts)
-
-
-__all__ = ["JobLink", "JobStatus", "RemoteJob", "RemoteJobOperator", "RemoteJobTrigger"]

@@ -15,8 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from noria import errors
-from noria.errors import JobError, NoriaError
+from noria.errors import JobError, as_raised
 from noria.records import Run
 from noria.settings import Settings
 
@@ -130,7 +129,7 @@ class JobProcess:
             ) from None
         if "record" in said:
             return str(said["record"])
-        raise _rebuild(said)
+        raise as_raised(said["error"], said["message"])
 
 
 class _LogFile:
@@ -146,11 +145,3 @@ class _LogFile:
     def _sink(self) -> IO[bytes]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return self._stack.enter_context(self._path.open("ab", buffering=0))
-
-
-def _rebuild(said: Mapping[str, str]) -> NoriaError:
-    kind = getattr(errors, said["error"], None)
-    kind = kind if isinstance(kind, type) and issubclass(kind, NoriaError) else NoriaError
-    error = kind(said["message"])
-    error.args = (said["message"],)
-    return error

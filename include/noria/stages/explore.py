@@ -23,18 +23,36 @@ def explore(run: Run, workspace: Workspace) -> Profile:
         SpecError: A question is not an aggregate expression with a number for an answer.
         JobError: Spark ended without a result.
     """
-    pipeline, lake = run.pipeline, workspace.lake
-    snapshot = workspace.require(run, "ingest", Snapshot)
-    result = run_path(pipeline.name, run.run_id, "explore/profile.json")
-    lake.remove(result)  # an earlier try's answer must not be taken for this one's
-    arguments = ["--input", lake.url(snapshot.table), "--output", lake.url(result)]
-    arguments += ["--spec", json.dumps(job_spec(pipeline))]
-    log.info("%d columns and %d questions in one pass", len(pipeline.columns), len(pipeline.explore.questions))
+    arguments = spark_arguments(run, workspace)
+    workspace.lake.remove(_result(run))  # an earlier try's answer must not be taken for this one's
     try:
         workspace.spark.submit(SCRIPT, arguments)
     except JobError as error:
-        raise _explained(error, workspace, result) from None
-    return _profile(json.loads(lake.read(result)), snapshot, pipeline, result)
+        raise explained(error, run, workspace) from None
+    return collect(run, workspace)
+
+
+def spark_arguments(run: Run, workspace: Workspace) -> list[str]:
+    """What the script is called with, wherever it runs."""
+    pipeline, lake = run.pipeline, workspace.lake
+    snapshot = workspace.require(run, "ingest", Snapshot)
+    log.info("%d columns and %d questions in one pass", len(pipeline.columns), len(pipeline.explore.questions))
+    places = ["--input", lake.url(snapshot.table), "--output", lake.url(_result(run))]
+    return [*places, "--spec", json.dumps(job_spec(pipeline))]
+
+
+def collect(run: Run, workspace: Workspace) -> Profile:
+    """What the script has left in the lake.
+
+    Raises:
+        JobError: It has left nothing.
+    """
+    result = _result(run)
+    try:
+        document = json.loads(workspace.lake.read(result))
+    except FileNotFoundError:
+        raise JobError(f"Spark ended well, but {workspace.lake.url(result)} is not there") from None
+    return _profile(document, workspace.require(run, "ingest", Snapshot), run.pipeline, result)
 
 
 def job_spec(pipeline: Pipeline) -> dict[str, Any]:
@@ -45,8 +63,9 @@ def job_spec(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _explained(error: JobError, workspace: Workspace, result: str) -> SpecError | JobError:
+def explained(error: JobError, run: Run, workspace: Workspace) -> SpecError | JobError:
     """The job's own account of what is wrong with the spec, if it left one."""
+    result = _result(run)
     if not workspace.lake.exists(result):
         return error
     account = json.loads(workspace.lake.read(result))
@@ -56,6 +75,10 @@ def _explained(error: JobError, workspace: Workspace, result: str) -> SpecError 
         f"explore.questions: {account['error']}",
         remedy="A question is one aggregate expression of Spark SQL over the declared columns.",
     )
+
+
+def _result(run: Run) -> str:
+    return run_path(run.pipeline.name, run.run_id, "explore/profile.json")
 
 
 def _profile(document: dict[str, Any], snapshot: Snapshot, pipeline: Pipeline, result: str) -> Profile:

@@ -1,0 +1,110 @@
+"""Stages that the profile azure hands to a job elsewhere: what is submitted, and what is taken when it has ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+from noria.azure import ML, SYNAPSE
+from noria.errors import JobError, NoriaError, as_raised
+from noria.jobs.runner import run_stage
+from noria.records import Failure, Run
+from noria.settings import Settings
+from noria.workspace import Workspace, run_path
+
+if TYPE_CHECKING:
+    from noria.compute.azureml import AzureMLJobs
+    from noria.compute.synapse import SynapseJobs
+
+log = logging.getLogger(__name__)
+
+
+class RemoteStage(Protocol):
+    """How a stage runs elsewhere."""
+
+    conn_id: str
+    platform: str
+
+    def submit(self, jobs: Any, run: Run, workspace: Workspace) -> str:
+        """Submit the job, unless an earlier try has; its id."""
+
+    def collect(self, run: Run, workspace: Workspace) -> str:
+        """The lake path of the stage's record, once the job has succeeded."""
+
+    def explain(self, error: NoriaError, run: Run, workspace: Workspace) -> NoriaError:
+        """What the job itself said of its failure, if it did."""
+
+
+class ExploreOnSynapse:
+    """`spark_jobs/explore.py` as a Spark batch; the record is made of what it leaves."""
+
+    conn_id = SYNAPSE
+    platform = "noria.airflow.synapse.jobs"
+
+    def submit(self, jobs: SynapseJobs, run: Run, workspace: Workspace) -> str:
+        """Submit the batch."""
+        from noria.stages.explore import SCRIPT, spark_arguments
+
+        arguments = spark_arguments(run, workspace)
+        return jobs.submit(job_name(run, "explore"), SCRIPT, arguments, lake=workspace.lake, tags=tags(run, "explore"))
+
+    def collect(self, run: Run, workspace: Workspace) -> str:
+        """Make the record."""
+        from noria.stages.explore import collect
+
+        return run_stage("explore", collect, run, workspace)
+
+    def explain(self, error: NoriaError, run: Run, workspace: Workspace) -> NoriaError:
+        """A question that Spark cannot answer is the spec's fault."""
+        from noria.stages.explore import explained
+
+        return explained(error, run, workspace) if isinstance(error, JobError) else error
+
+
+class TrainOnAzureML:
+    """`python -m noria.jobs.train` as a command job, which leaves the record itself."""
+
+    conn_id = ML
+    platform = "noria.airflow.azureml.jobs"
+
+    def submit(self, jobs: AzureMLJobs, run: Run, workspace: Workspace) -> str:
+        """Submit the job."""
+        workspace.lake.remove(_account("train", run))  # an earlier try's
+        return jobs.submit_stage("train", run, workspace.settings, name=job_name(run, "train"), tags=tags(run, "train"))
+
+    def collect(self, run: Run, workspace: Workspace) -> str:
+        """Find the record."""
+        path = run_path(run.pipeline.name, run.run_id, "train")
+        if not workspace.lake.exists(path):
+            raise JobError(f"the job ended well, but {workspace.lake.url(path)} is not there")
+        return path
+
+    def explain(self, error: NoriaError, run: Run, workspace: Workspace) -> NoriaError:
+        """The job keeps its failure beside the records."""
+        try:
+            failure = Failure.model_validate_json(workspace.lake.read(_account("train", run)))
+        except FileNotFoundError:
+            return error
+        return as_raised(failure.error, failure.message)
+
+
+def remote_stage(stage: str, settings: Settings) -> RemoteStage | None:
+    """Where a stage runs if not on this machine."""
+    if settings.profile != "azure":
+        return None
+    stages: dict[str, RemoteStage] = {"explore": ExploreOnSynapse(), "train": TrainOnAzureML()}
+    return stages.get(stage)
+
+
+def job_name(run: Run, stage: str) -> str:
+    """What a stage's job is called; it follows from the run, so a retry finds it."""
+    return f"{run.pipeline.name}-{run.run_id}-{stage}"
+
+
+def tags(run: Run, stage: str) -> dict[str, str]:
+    """What everything that a run makes on Azure is tagged with."""
+    return {"noria:pipeline": run.pipeline.name, "noria:run": run.run_id, "noria:stage": stage}
+
+
+def _account(stage: str, run: Run) -> str:
+    return run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
