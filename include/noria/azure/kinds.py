@@ -39,21 +39,25 @@ class Refusal:
         status: HTTP status, or 0 without an answer.
         codes: The service's codes, the outermost first.
         message: Its sentence, on one line.
-        origin: What is known without its words: "connection", "identity" or nothing.
+        origin: What is known without its words: "connection", "identity" (it failed), "no identity", or nothing.
+        request_id: The service's id of the request, which Azure's support asks for.
     """
 
     status: int = 0
     codes: tuple[str, ...] = ()
     message: str = ""
     origin: str = ""
+    request_id: str = ""
 
     @property
     def text(self) -> str:
         """Status, codes and sentence as one phrase."""
         words = [str(self.status)] if self.status else []
         words += [code for code in dict.fromkeys(self.codes) if code not in self.message]
-        head = " ".join(words)
-        return f"{head}: {self.message}" if head and self.message else head or self.message
+        parts = [": ".join(filter(None, (" ".join(words), self.message.rstrip(".")))), ""]
+        if self.request_id:
+            parts[1] = f"request {self.request_id}"
+        return "; ".join(filter(None, parts))
 
 
 _CODES = {
@@ -75,14 +79,15 @@ _CODES = {
     Kind.NOT_ALLOWED: "AuthorizationFailed AuthorizationPermissionMismatch Forbidden ForbiddenByRbac "
     "InsufficientAccountPermissions RoleAssignmentNotFound",
     Kind.BUSY: "TooManyRequests ServerBusy OperationTimedOut ServerTimeout ServiceUnavailable GatewayTimeout Throttled "
-    "InternalServerError InternalError SubscriptionRequestsThrottled",
+    "InternalServerError InternalError SubscriptionRequestsThrottled AnotherOperationInProgress",
     Kind.NOT_FOUND: "ResourceNotFound ContainerNotFound FilesystemNotFound WorkspaceNotFound ComputeNotFound "
     "ResourceGroupNotFound SubscriptionNotFound BigDataPoolNotFound SparkPoolNotFound BlobNotFound PathNotFound "
     "ContainerBeingDeleted NotFound UserError.NotFound",
 }
 _KIND_OF_CODE = {code.lower(): kind for kind, codes in _CODES.items() for code in codes.split()}
 # The most telling first: a body may hold an outer "Forbidden" and an inner "ForbiddenByFirewall".
-_RANK = {kind: place for place, kind in enumerate(_CODES)}
+_RANK = {kind: place for place, kind in enumerate((Kind.CERTIFICATE, Kind.UNREACHABLE, Kind.NO_SUCH_NAME, *_CODES))}
+_LIMITS = {Kind.NO_CAPACITY, Kind.QUOTA, Kind.SKU}
 _KIND_OF_STATUS = {
     401: Kind.EXPIRED,
     403: Kind.NOT_ALLOWED,
@@ -92,32 +97,33 @@ _KIND_OF_STATUS = {
     429: Kind.BUSY,
     501: Kind.REFUSED,
 }
-_KIND_OF_WORDS = (
-    (Kind.CERTIFICATE, r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|SSLCertVerificationError"),
-    (Kind.NO_SUCH_NAME, r"Name or service not known|NameResolutionError|nodename nor servname|No address associated"),
-    (Kind.QUOTA, r"vcores?.{0,60}\bcore limit\b|exceed\w* .{0,40}quota|quota .{0,40}exceed|out of quota"),
-    (Kind.WRONG_TENANT, r"wrong issuer|does not match .{0,60}tenant|not in the .{0,20}tenant"),
-)
-_WORDS = tuple((kind, re.compile(pattern, re.I | re.S)) for kind, pattern in _KIND_OF_WORDS)
+_WORDS = {
+    Kind.CERTIFICATE: r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|SSLCertVerificationError",
+    Kind.UNREACHABLE: r"Temporary failure in name resolution",
+    Kind.NO_SUCH_NAME: r"Name or service not known|NameResolutionError|nodename nor servname|No address associated",
+    Kind.QUOTA: r"vcores?\b.{0,60}\bcore limit\b|exceed\w* .{0,60}quota|quota .{0,40}exceed",
+    Kind.WRONG_TENANT: r"wrong issuer|issuer (validation failed|did not match)|does not match .{0,60}tenant",
+}
+_PATTERNS = {kind: re.compile(pattern, re.I | re.S) for kind, pattern in _WORDS.items()}
+_CODE_IN_TEXT = re.compile(r"\bAADSTS\d+\b|\b[A-Z]+(?:_[A-Z]+){2,}\b")
 
 
 def kind_of(refusal: Refusal) -> Kind:
-    """The kind, from the codes, else from the words, else from the status."""
-    codes = [*refusal.codes, *re.findall(r"\bAADSTS\d+\b|\b[A-Z]+(?:_[A-Z]+){2,}\b", refusal.message)]
-    known = [_KIND_OF_CODE[code.lower()] for code in codes if code.lower() in _KIND_OF_CODE]
-    if known:
-        return min(known, key=_RANK.__getitem__)
-    for kind, pattern in _WORDS:
-        if pattern.search(refusal.message):
-            return kind
-    return _kind_without_words(refusal)
+    """The kind: from the codes, the sentence and the status, in this order, but a sentence may say more than a code."""
+    codes = [code.lower() for code in (*refusal.codes, *_CODE_IN_TEXT.findall(refusal.message))]
+    kinds = {_KIND_OF_CODE[code] for code in codes if code in _KIND_OF_CODE}
+    if refusal.status == 429 and not kinds & _LIMITS:
+        return Kind.BUSY
+    if not kinds & _LIMITS:  # "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED" speaks of a quota too
+        kinds |= {kind for kind, pattern in _PATTERNS.items() if pattern.search(refusal.message)}
+    return min(kinds, key=_RANK.__getitem__) if kinds else _kind_without_words(refusal)
 
 
 def _kind_without_words(refusal: Refusal) -> Kind:
-    if refusal.status in _KIND_OF_STATUS:
-        return _KIND_OF_STATUS[refusal.status]
-    if refusal.status >= 500:
-        return Kind.IDENTITY_BUSY if refusal.origin == "identity" else Kind.BUSY
     if refusal.origin == "connection":
         return Kind.UNREACHABLE
-    return Kind.NOT_SIGNED_IN if refusal.origin == "identity" else Kind.REFUSED
+    if refusal.origin == "identity":
+        return Kind.NOT_SIGNED_IN if 400 <= refusal.status < 500 and refusal.status != 429 else Kind.IDENTITY_BUSY
+    if refusal.origin == "no identity":
+        return Kind.NOT_SIGNED_IN
+    return _KIND_OF_STATUS.get(refusal.status, Kind.BUSY if refusal.status >= 500 else Kind.REFUSED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,11 @@ from noria.azure.kinds import Refusal
 from noria.errors import NoriaError
 
 _LONGEST = 600
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NOISE = ("RequestId:", "Time:", "ErrorCode:", "Visit https://", "To mitigate this issue", "Code:", "Content:", "<?xml")
+_ABSENT = re.compile(r"unavailable|not found on path|could not be found|not installed|requires the", re.I)
+"""How a credential of a chain says that it has nothing to offer here."""
+_TOKEN_ANSWER = re.compile(r"Token request error: \(\w+\) (\w+),")
 
 
 def read_exception(error: Exception) -> Refusal | None:
@@ -19,19 +25,16 @@ def read_exception(error: Exception) -> Refusal | None:
     """
     from azure.core.exceptions import AzureError, HttpResponseError
 
-    if isinstance(error, NoriaError):
-        return None
+    if isinstance(error, NoriaError) or not isinstance(error, AzureError | OSError | RuntimeError | ValueError):
+        return None  # a mistake of ours stays one, whatever was being handled when it happened
     chain = list(_chain(error))
-    answers = [link for link in chain if isinstance(link, HttpResponseError)]
-    if answers:
-        refusal = _read_response(answers[0])
+    answer = next((link for link in chain if isinstance(link, HttpResponseError)), None)
+    if answer is not None:
+        refusal = _read_response(answer)
         return None if _is_about_a_file(error, refusal) else refusal
     if isinstance(error, FileNotFoundError | FileExistsError):
         return None
-    for link in chain:
-        if isinstance(link, AzureError):
-            return _read_azure_error(link)
-    return _read_connection_error(error)
+    return next(filter(None, map(_read_without_answer, chain)), None)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -39,7 +42,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__ or getattr(error, "inner_exception", None)
+        context = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or context or getattr(error, "inner_exception", None)
 
 
 def _is_about_a_file(error: Exception, refusal: Refusal) -> bool:
@@ -51,17 +55,40 @@ def _is_about_a_file(error: Exception, refusal: Refusal) -> bool:
 
 
 def _read_response(error: Any) -> Refusal:
-    """From an exception that holds an answer, and from the identity's, which may hold none."""
+    """From an exception that holds an answer, and from an identity's, which holds none."""
     from azure.core.exceptions import ClientAuthenticationError
 
     response = getattr(error, "response", None)
-    origin = "identity" if isinstance(error, ClientAuthenticationError) and response is None else ""
+    if response is None and isinstance(error, ClientAuthenticationError):
+        return read_identity_error(error.message)
     codes, message = _read_body(error)
-    header = getattr(response, "headers", None) or {}
-    codes += [header["x-ms-error-code"]] if header.get("x-ms-error-code") else []
     code = getattr(error, "error_code", None)
-    codes += [str(getattr(code, "value", code))] if code else []
-    return Refusal(error.status_code or 0, tuple(codes), shortened(message or error.message), origin)
+    headers = getattr(response, "headers", None) or {}
+    codes += [str(getattr(code, "value", code) or ""), headers.get("x-ms-error-code") or ""]
+    return Refusal(
+        status=error.status_code or 0,
+        codes=tuple(filter(None, codes)),
+        message=shortened(message or error.message),
+        request_id=headers.get("x-ms-request-id") or "",
+    )
+
+
+def read_identity_error(message: str) -> Refusal:
+    """From what a chain of credentials says; it keeps neither the exception nor the answer.
+
+    A credential that had something to offer and failed ends the chain, so its words count. An identity's endpoint
+    that answered without a status may have meant anything, and most likely trouble of its own.
+    """
+    attempts = re.findall(r"^\s*(\w+Credential): (.*)$", message, re.M)
+    failed = [(name, text) for name, text in attempts if not _ABSENT.search(text)]
+    if not failed:
+        tried = ", ".join(name for name, _ in attempts)
+        return Refusal(message=f"tried {tried}" if tried else shortened(message), origin="no identity")
+    name, text = failed[-1]
+    answer = _TOKEN_ANSWER.search(text)
+    status = int(answer[1]) if answer and answer[1].isdigit() else 0
+    text = text.removeprefix("App Service managed identity configuration not found in environment. ")
+    return Refusal(status, message=shortened(f"{name}: {text}"), origin="identity")
 
 
 def _read_body(error: Any) -> tuple[list[str], str]:
@@ -86,18 +113,16 @@ def inner_codes(inner: object) -> list[str]:
     return codes
 
 
-def _read_azure_error(error: Any) -> Refusal:
-    """From an exception without an answer: the connection's, or the SDK's own judgement of what it was given."""
-    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+def _read_without_answer(error: BaseException) -> Refusal | None:
+    """From an exception without an answer: a connection's, or the SDK's own judgement of what it was given."""
+    from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
-    lost = isinstance(error, ServiceRequestError | ServiceResponseError)
-    return Refusal(message=shortened(error.message), origin="connection" if lost else "")
-
-
-def _read_connection_error(error: Exception) -> Refusal | None:
-    """From what the HTTP libraries below raise where no SDK has wrapped it."""
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError):
         return Refusal(message=shortened(str(error) or type(error).__name__), origin="connection")
+    if isinstance(error, AzureError):
+        return Refusal(message=shortened(error.message))
+    if "authority configuration" in str(error):  # a ValueError of MSAL, which knows no such tenant
+        return Refusal(codes=("AADSTS90002",), message=shortened(str(error)))
     return None
 
 
@@ -115,17 +140,7 @@ def read_text(text: str) -> tuple[str, str]:
 
 
 def shortened(message: str) -> str:
-    """A message on one line, without what only a machine reads."""
-    lines = [line.strip() for line in message.splitlines()]
-    noise = (
-        "Time:",
-        "ErrorCode:",
-        "Visit https://",
-        "To mitigate this issue",
-        "Code:",
-        "Message:",
-        "Content:",
-        "<?xml",
-    )
-    kept = " ".join(line for line in lines if line and not line.startswith(noise))
+    """A message on one line, without colours and what only a machine reads."""
+    lines = [line.strip() for line in _COLOUR.sub("", message).splitlines()]
+    kept = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     return kept if len(kept) <= _LONGEST else f"{kept[:_LONGEST]}…"
