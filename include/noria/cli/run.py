@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from noria.azure import CONNECTIONS
 from noria.compute.process import JobProcess
 from noria.errors import BusyError, ExitCode, InputError, JobError, NoriaError
 from noria.jobs.runner import keep_failure
@@ -100,6 +101,7 @@ def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
 def _stage(stage: str, run: Run, workspace: Workspace, on_line: Any) -> None:
     settings = workspace.settings
     credentials = {c: p for c in run.pipeline.connections if (p := settings.connection_password(c))}
+    credentials |= {c: text for c in CONNECTIONS if (text := settings.connection_text(c))}
     log_file = settings.log_file(run.pipeline.name, run.run_id, stage)
     try:
         JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line).run()
