@@ -1,0 +1,199 @@
+"""How Synapse is asked: the SDK's client, with the patience and the second look that its own retries lack.
+
+The SDK repeats a POST that was answered with 500, 503 or 504, which may start a second batch, and gives up after three
+times. So its retries are off, and what may pass is waited out here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from noria.azure.connection import AzureConnection
+from noria.azure.errors import Service, explained, refused
+from noria.azure.reading import read_text
+from noria.errors import AccessError, UnavailableError
+
+if TYPE_CHECKING:
+    from azure.core import PipelineClient
+    from azure.synapse.spark import SparkClient
+    from azure.synapse.spark.models import SparkBatchJob, SparkBatchJobOptions
+
+PATIENCE_SECONDS = 120.0
+API_VERSION = "2022-02-22-preview"
+PAGE = 20
+"""Batches in one answer, at most: https://learn.microsoft.com/rest/api/synapse/data-plane/spark-batch."""
+_SCOPE = "https://dev.azuresynapse.net/.default"
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
+_CONNECT_SECONDS, _READ_SECONDS = 10, 60
+T = TypeVar("T")
+
+
+class PoolClient:
+    """One Spark pool of a workspace.
+
+    Every method raises UnavailableError after two minutes of throttling, failures or silence; AccessError, QuotaError
+    and RefusedError at once.
+
+    Args:
+        connection: Who asks.
+        endpoint: The workspace's development endpoint.
+        pool: Name of the pool.
+        resource: Both, as an error names them.
+    """
+
+    def __init__(self, connection: AzureConnection, endpoint: str, pool: str, resource: str) -> None:
+        self._connection, self._endpoint, self._pool, self._resource = connection, endpoint, pool, resource
+
+    def get(self, batch_id: str) -> SparkBatchJob:
+        """A batch."""
+        return self._ask(
+            lambda: self._sdk.spark_batch.get_spark_batch_job(int(batch_id), detailed=True), f"batch {batch_id}, "
+        )
+
+    def named(self, name: str) -> Iterator[SparkBatchJob]:
+        """All batches of a name, page by page. `total` counts one answer only, so a short answer is the last."""
+        for start in itertools.count(0, PAGE):
+            page = self._page(start)
+            yield from (batch for batch in page if batch.name == name)
+            if len(page) < PAGE:
+                return
+
+    def create(self, options: SparkBatchJobOptions, known: set[int]) -> SparkBatchJob:
+        """Submit a batch, once: where no good answer came it may have been accepted, so a second try looks first.
+
+        Args:
+            options: The batch.
+            known: Batches of its name that were there before.
+        """
+        return self._ask(
+            lambda: self._sdk.spark_batch.create_spark_batch_job(options, detailed=True),
+            look=lambda: next((batch for batch in self.named(options.name) if batch.id not in known), None),
+        )
+
+    def cancel(self, batch_id: str) -> None:
+        """End a batch; nothing happens where there is none."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        def end() -> None:
+            with contextlib.suppress(ResourceNotFoundError):
+                self._sdk.spark_batch.cancel_spark_batch_job(int(batch_id))
+
+        self._ask(end, f"batch {batch_id}, ")
+
+    def driver_log(self, batch: SparkBatchJob, position: int, limit: int) -> bytes | None:
+        """Up to `limit` bytes of the driver's standard error from a position on, or nothing where there is none."""
+        if not batch.app_id:
+            return None
+        path = f"sparkhistory/api/v1/sparkpools/{self._pool}/livyid/{batch.id}/applications/{batch.app_id}"
+        return self._ask(
+            lambda: self._download(f"/{path}/driverlog/stderr/?isDownload=true", position, limit),
+            f"the log of batch {batch.id}, ",
+        )
+
+    def _page(self, start: int) -> list[SparkBatchJob]:
+        answer = self._ask(lambda: self._sdk.spark_batch.get_spark_batch_jobs(start, PAGE, detailed=True))
+        return answer.sessions or []
+
+    def _download(self, path: str, position: int, limit: int) -> bytes | None:
+        from azure.core.rest import HttpRequest
+
+        with self._plain.send_request(HttpRequest("GET", path), stream=True) as response:
+            if response.status_code == 404:
+                return None
+            if response.status_code != 200:
+                response.read()
+                response.raise_for_status()
+            found, passed = bytearray(), 0
+            for block in response.iter_bytes():
+                found += block[max(0, position - passed) :]
+                passed += len(block)
+                if len(found) >= limit:
+                    break
+        return bytes(found[:limit])
+
+    def _ask(self, what: Callable[[], T], detail: str = "", look: Callable[[], T | None] = lambda: None) -> T:
+        """Ask until there is an answer.
+
+        Args:
+            what: The request.
+            detail: What it is about, beside the pool.
+            look: Done before each further try; what it finds is the answer.
+        """
+        started = time.monotonic()
+        for failures in itertools.count(1):
+            try:
+                with _explained(f"{detail}{self._resource}"):
+                    return what()
+            except UnavailableError as error:
+                pause = _pause_seconds(error, failures)
+                if time.monotonic() - started + pause > PATIENCE_SECONDS:
+                    raise
+            except AccessError as error:
+                if failures > 1 or _status_of(error) != 401:
+                    raise
+                pause = 0.0  # the SDK has dropped the token that was refused, so the next try has a new one
+            time.sleep(pause)
+            if (found := look()) is not None:
+                return found
+        raise AssertionError("count ended")
+
+    @cached_property
+    def _sdk(self) -> SparkClient:
+        from azure.synapse.spark import SparkClient
+
+        return SparkClient(
+            credential=self._connection.credential(),
+            endpoint=self._endpoint,
+            spark_pool_name=self._pool,
+            livy_api_version=API_VERSION,
+            retry_total=0,
+            connection_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+        )
+
+    @cached_property
+    def _plain(self) -> PipelineClient:
+        """For the history server, which the SDK knows nothing of."""
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+
+        return PipelineClient(
+            self._endpoint,
+            policies=[RetryPolicy.no_retries(), BearerTokenCredentialPolicy(self._connection.credential(), _SCOPE)],
+            connection_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+        )
+
+
+@contextlib.contextmanager
+def _explained(resource: str) -> Iterator[None]:
+    """Our error for what Synapse says, also where its body is not of the form that the SDK reads (Livy's `Message`)."""
+    from azure.core.exceptions import HttpResponseError
+
+    with explained(resource, Service.SYNAPSE):
+        try:
+            yield
+        except HttpResponseError as error:
+            if error.error is not None or error.response is None:
+                raise
+            code, message = read_text(error.response.text())
+            raise refused(
+                resource, Service.SYNAPSE, code=code, message=message, status=error.status_code or 0
+            ) from None
+
+
+def _pause_seconds(error: UnavailableError, failures: int) -> float:
+    """What the service asks for (Retry-After, in seconds), at least the doubled pause of the try before."""
+    answer = getattr(error.__context__, "response", None)
+    asked = answer.headers.get("Retry-After", "") if answer is not None else ""
+    doubled = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))
+    return max(doubled, float(asked)) if asked.isdecimal() else doubled
+
+
+def _status_of(error: AccessError) -> int:
+    return getattr(error.__context__, "status_code", None) or 0
