@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements", "requirements/uv", "requirements/java", "requirements/test")
+LOCKS = ("requirements", "requirements/uv", "requirements/java", "requirements/test", "requirements/azureml")
 
 
 def main() -> int:
