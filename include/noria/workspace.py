@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from noria.azure import LAKE, ML, PRODUCTION, AzureConnection
+from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
 from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
 from noria.pipeline import load_pipeline
@@ -57,7 +57,8 @@ class Workspace:
     def open(cls, settings: Settings, credentials: Mapping[str, str] | None = None) -> Workspace:
         """The workspace of these settings."""
         handed = credentials or {}
-        return cls(settings, open_lake(settings.lake_url, _connection(LAKE, settings, handed)), handed)
+        connection = _connection(LAKE, settings, handed)
+        return cls(settings, open_lake(settings.lake_url, connection, settings.home / "tmp"), handed)
 
     @cached_property
     def registry(self) -> Registry:
@@ -70,21 +71,35 @@ class Workspace:
 
         if self.settings.registry_url:
             return open_registry(self.settings.registry_url, self.settings.home)
-        connection = self.connection(PRODUCTION) or self.connection(ML)
-        if connection is None:
-            raise InputError(f"no connection {ML}", expected="the Azure ML workspace", remedy="See docs/azure.md.")
-        return open_azureml_registry(connection)
+        return open_azureml_registry(self.connection(PRODUCTION) or self._required(ML))
 
-    @cached_property
-    def spark(self) -> SparkRunner:
-        """Where Spark jobs run."""
+    def spark(self, run: Run, stage: str) -> SparkRunner:
+        """Where the Spark job of a stage runs.
+
+        Raises:
+            InputError: The profile azure without a connection to Synapse.
+        """
+        if self.spark_runner is not None:
+            return self.spark_runner
+        if self.settings.profile == "azure":
+            from noria.compute.synapse import SynapseJobs, SynapseSpark
+
+            jobs = SynapseJobs(self._required(SYNAPSE))
+            return SynapseSpark(jobs, self.lake, job_name(run, stage), job_tags(run, stage))
         from noria.compute.spark import LocalSpark
 
-        return self.spark_runner or LocalSpark(self.settings)
+        return LocalSpark(self.settings)
 
     def connection(self, conn_id: str) -> AzureConnection | None:
         """A connection to Azure: handed in by the task, else from its environment variable, else none."""
         return _connection(conn_id, self.settings, self.credentials)
+
+    def _required(self, conn_id: str) -> AzureConnection:
+        if connection := self.connection(conn_id):
+            return connection
+        raise InputError(
+            f"no connection {conn_id}", expected="an Airflow connection of that id", remedy="See docs/azure.md."
+        )
 
     def credential(self, conn_id: str | None) -> str | None:
         """Token of an Airflow connection: handed in by the task, else from its environment variable."""
@@ -181,6 +196,16 @@ def safe_run_id(run_id: str) -> str:
     if safe == run_id and not re.search(r"-[0-9a-f]{8}$", safe):
         return safe
     return f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def job_name(run: Run, stage: str) -> str:
+    """What a stage's job elsewhere is called; it follows from the run, so a retry finds it."""
+    return f"{run.pipeline.name}-{run.run_id}-{stage}"
+
+
+def job_tags(run: Run, stage: str) -> dict[str, str]:
+    """What everything that a run makes on Azure is tagged with."""
+    return {"noria:pipeline": run.pipeline.name, "noria:run": run.run_id, "noria:stage": stage}
 
 
 def to_json(record: Record) -> bytes:

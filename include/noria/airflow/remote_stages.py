@@ -10,7 +10,7 @@ from noria.errors import JobError, NoriaError, as_raised
 from noria.jobs.runner import run_stage
 from noria.records import Failure, Run
 from noria.settings import Settings
-from noria.workspace import Workspace, run_path
+from noria.workspace import Workspace, job_name, job_tags, run_path
 
 if TYPE_CHECKING:
     from noria.compute.azureml import AzureMLJobs
@@ -46,7 +46,9 @@ class ExploreOnSynapse:
         from noria.stages.explore import SCRIPT, spark_arguments
 
         arguments = spark_arguments(run, workspace)
-        return jobs.submit(job_name(run, "explore"), SCRIPT, arguments, lake=workspace.lake, tags=tags(run, "explore"))
+        return jobs.submit(
+            job_name(run, "explore"), SCRIPT, arguments, lake=workspace.lake, tags=job_tags(run, "explore")
+        )
 
     def collect(self, run: Run, workspace: Workspace) -> str:
         """Make the record."""
@@ -70,7 +72,9 @@ class TrainOnAzureML:
     def submit(self, jobs: AzureMLJobs, run: Run, workspace: Workspace) -> str:
         """Submit the job."""
         workspace.lake.remove(_account("train", run))  # an earlier try's
-        return jobs.submit_stage("train", run, workspace.settings, name=job_name(run, "train"), tags=tags(run, "train"))
+        return jobs.submit_stage(
+            "train", run, workspace.settings, name=job_name(run, "train"), tags=job_tags(run, "train")
+        )
 
     def collect(self, run: Run, workspace: Workspace) -> str:
         """Find the record."""
@@ -94,16 +98,6 @@ def remote_stage(stage: str, settings: Settings) -> RemoteStage | None:
         return None
     stages: dict[str, RemoteStage] = {"explore": ExploreOnSynapse(), "train": TrainOnAzureML()}
     return stages.get(stage)
-
-
-def job_name(run: Run, stage: str) -> str:
-    """What a stage's job is called; it follows from the run, so a retry finds it."""
-    return f"{run.pipeline.name}-{run.run_id}-{stage}"
-
-
-def tags(run: Run, stage: str) -> dict[str, str]:
-    """What everything that a run makes on Azure is tagged with."""
-    return {"noria:pipeline": run.pipeline.name, "noria:run": run.run_id, "noria:stage": stage}
 
 
 def _account(stage: str, run: Run) -> str:

@@ -26,7 +26,7 @@ def explore(run: Run, workspace: Workspace) -> Profile:
     arguments = spark_arguments(run, workspace)
     workspace.lake.remove(_result(run))  # an earlier try's answer must not be taken for this one's
     try:
-        workspace.spark.submit(SCRIPT, arguments)
+        workspace.spark(run, "explore").submit(SCRIPT, arguments)
     except JobError as error:
         raise explained(error, run, workspace) from None
     return collect(run, workspace)
