@@ -78,15 +78,16 @@ def busy(lake: Lake, name: str, wait_seconds: float) -> BusyError:
     )
 
 
-def open_lake(url: str, connection: AzureConnection | None = None) -> Lake:
+def open_lake(url: str, connection: AzureConnection | None = None, tmp: Path | None = None) -> Lake:
     """The lake at a local path or URL.
 
     Args:
         url: A local path, `file://…`, or `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net[/FOLDER]`.
         connection: With the identity for a lake on Azure; without it Azure's own chain of identities is asked.
+        tmp: Local folder for what is fetched from far away while it is read; without it the system's.
 
     Raises:
-        InputError: No back end for that scheme.
+        InputError: No back end for that scheme, or the URL or the connection is wrong.
     """
     scheme = url.partition("://")[0] if "://" in url else "file"
     if scheme == "file":
@@ -96,5 +97,5 @@ def open_lake(url: str, connection: AzureConnection | None = None) -> Lake:
     if scheme in ("abfs", "abfss"):
         from noria.lake.abfs import AbfsLake
 
-        return AbfsLake(url, connection)
+        return AbfsLake(url, connection, tmp)
     raise InputError(f"lake {url!r}", expected="a local path, or a URL with file://, abfs:// or abfss://")

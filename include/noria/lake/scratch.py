@@ -23,20 +23,45 @@ def scratch(parent: Path) -> Iterator[Path]:
         StorageError: The disk is full or `parent` cannot be written; any OSError inside the context counts as that.
     """
     try:
-        _sweep(parent)
-        folder = parent / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        lock = FileLock(folder / _LOCK)
-        with lock:
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        with _held_folder(parent) as folder:
+            yield folder
     except OSError as error:
-        raise StorageError(
-            f"cannot write below {parent}: {error.strerror or error}",
-            remedy="Free some space, mend the permissions, or choose another place with NORIA_HOME.",
-        ) from error
+        raise unwritable(parent, error) from error
+
+
+@contextlib.contextmanager
+def new_folder(parent: Path) -> Iterator[Path]:
+    """Like `scratch`, but an OSError inside the context is whatever it is there.
+
+    Raises:
+        StorageError: The folder cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(_held_folder(parent))
+        except OSError as error:
+            raise unwritable(parent, error) from error
+        yield folder
+
+
+def unwritable(parent: Path, error: OSError) -> StorageError:
+    """What a full disk, or one that cannot be written, raises."""
+    return StorageError(
+        f"cannot write below {parent}: {error.strerror or error}",
+        remedy="Free some space, mend the permissions, or choose another place with NORIA_HOME.",
+    )
+
+
+@contextlib.contextmanager
+def _held_folder(parent: Path) -> Iterator[Path]:
+    _sweep(parent)
+    folder = parent / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    with FileLock(folder / _LOCK):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sweep(parent: Path) -> None:

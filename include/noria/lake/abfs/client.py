@@ -1,0 +1,136 @@
+"""The connection to a storage account: adlfs over one blob client of ours, which retries as a lake needs it.
+
+The client that adlfs makes neither waits as `Retry-After` says nor tries again when it is throttled (429), and the
+first of its three waits lasts 15 s. So it is given one, and what is asked without adlfs shares its token and
+connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+from noria.azure import AzureConnection
+from noria.errors import InputError
+from noria.lake.abfs.url import AbfsUrl
+
+if TYPE_CHECKING:
+    from adlfs import AzureBlobFileSystem
+    from azure.core.credentials import TokenCredential
+    from azure.storage.blob.aio import BlobServiceClient
+
+BLOCK_BYTES = 4 * 2**20
+"""Size of what is sent and fetched at once; a blob has at most 50,000 blocks, so files up to 195 GiB."""
+CONCURRENCY = 4
+"""Blocks on their way at once, for each file."""
+RETRY_SECONDS = 120.0
+"""How long one request is tried again."""
+READ_SECONDS = 60.0
+"""Silence after which an answer counts as lost."""
+_CONNECT_RETRIES = 5
+_LONGEST_WAIT_SECONDS = 8.0
+
+
+def file_system(place: AbfsUrl, connection: AzureConnection | None) -> AzureBlobFileSystem:
+    """adlfs for one account.
+
+    Raises:
+        InputError: The connection is for another account, or cannot be used.
+    """
+    from adlfs import AzureBlobFileSystem
+
+    client = _client(place, connection)
+
+    class FileSystem(AzureBlobFileSystem):  # type: ignore[misc]  # its class is Any here
+        def do_connect(self) -> None:
+            self.service_client = client
+
+    return FileSystem(
+        account_name=place.account,
+        anon=True,  # no identity of its own: the client has one
+        assume_container_exists=True,
+        max_concurrency=CONCURRENCY,
+        skip_instance_cache=True,
+        use_listings_cache=False,
+    )
+
+
+def _client(place: AbfsUrl, connection: AzureConnection | None) -> BlobServiceClient:
+    from azure.storage.blob.aio import BlobServiceClient
+
+    options: dict[str, Any] = {
+        "retry_policy": _retry_policy(),
+        "read_timeout": READ_SECONDS,
+        "max_single_put_size": BLOCK_BYTES,
+        "max_block_size": BLOCK_BYTES,
+        "max_single_get_size": BLOCK_BYTES,
+        "max_chunk_get_size": BLOCK_BYTES,
+    }
+    text = connection.get("connection_string") if connection else ""
+    if not text:
+        host = (connection.get("account_host") if connection else "") or place.blob_host
+        return BlobServiceClient(f"https://{host}", credential=_AsyncCredential(_credential(connection)), **options)
+    try:
+        client = BlobServiceClient.from_connection_string(text, **options)
+    except ValueError:  # its message may hold the key
+        raise InputError(
+            "the connection_string of the connection adls_default cannot be read",
+            expected="AccountName=…;AccountKey=…;BlobEndpoint=… as the Azure portal shows it",
+        ) from None
+    if client.account_name != place.account:
+        raise InputError(
+            f"the connection_string of the connection adls_default is for account {client.account_name!r}",
+            expected=f"account {place.account!r}, as in the lake's URL {place}",
+        )
+    return client
+
+
+def _credential(connection: AzureConnection | None) -> TokenCredential:
+    return (connection or AzureConnection("adls_default")).credential()
+
+
+class _AsyncCredential:
+    """A credential for the asynchronous client; the network is asked in a thread."""
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+
+    async def get_token(self, *scopes: str, **options: Any) -> Any:
+        return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
+
+
+def _retry_policy() -> object:
+    """azure.core's policy, for storage: 408, 429 and 5xx, lost connections and answers, for RETRY_SECONDS at most.
+
+    The storage package's own policy tries three times and not after 429.
+    """
+    from azure.core.pipeline.policies import AsyncRetryPolicy
+
+    class Retry(AsyncRetryPolicy):  # type: ignore[misc]  # its class is Any here
+        async def send(self, request: Any) -> Any:
+            for option in (
+                "hosts",
+                "location_mode",
+                "retry_to_secondary",
+            ):  # the storage package's own policy eats them
+                request.context.options.pop(option, None)
+            response = await super().send(request)
+            response.http_response.location_mode = "primary"  # and leaves this, which is read where blobs are listed
+            return response
+
+        def get_backoff_time(self, settings: dict[str, Any]) -> float:
+            return float(super().get_backoff_time(settings)) * random.uniform(0.75, 1.25)  # noqa: S311
+
+        def get_retry_after(self, response: Any) -> float:
+            return min(super().get_retry_after(response) or 0.0, RETRY_SECONDS / 4)
+
+    return Retry(
+        timeout=RETRY_SECONDS,
+        retry_total=1000,
+        retry_status=1000,
+        retry_read=1000,
+        retry_connect=_CONNECT_RETRIES,
+        retry_backoff_factor=0.25,
+        retry_backoff_max=_LONGEST_WAIT_SECONDS,
+    )
