@@ -29,6 +29,7 @@ DAG_SECONDS = 60.0
 MAIL_SECONDS = 20.0
 LOG_LINES = 25
 REPLACE_SECONDS = 30.0
+ELSEWHERE_SECONDS = 8.0
 UNDER_WAY = ("queued", "running", "restarting")
 
 
@@ -115,9 +116,17 @@ class _Session:
         try:
             self.outcome = follow(stack.api, self._dag_id, self._run_id, check=stack.check, tell=self.tell)
         except KeyboardInterrupt:
-            stack.api.fail_run(self._dag_id, self._run_id, "Interrupted by the person who started it.")
+            self._end_run(stack)
             raise
         return self.outcome
+
+    def _end_run(self, stack: Stack) -> None:
+        """End the run, and give Airflow's triggerer the time to end what of it runs elsewhere."""
+        elsewhere = any(task["state"] == "deferred" for task in stack.api.tasks(self._dag_id, self._run_id))
+        stack.api.fail_run(self._dag_id, self._run_id, "Interrupted by the person who started it.")
+        if elsewhere:
+            self.tell("ending the job that runs elsewhere")
+            time.sleep(ELSEWHERE_SECONDS)
 
     def conclude(self, stack: Stack, outcome: Outcome, *, wait_for_mail: bool) -> None:
         """Verdict, report, mail, address."""
