@@ -102,6 +102,7 @@ _WORDS = {
     Kind.UNREACHABLE: r"Temporary failure in name resolution",
     Kind.NO_SUCH_NAME: r"Name or service not known|NameResolutionError|nodename nor servname|No address associated",
     Kind.QUOTA: r"vcores?\b.{0,60}\bcore limit\b|exceed\w* .{0,60}quota|quota .{0,40}exceed",
+    Kind.NOT_ALLOWED: r"required Synapse RBAC permission",  # it comes as 401 with the code Unauthorized
     Kind.WRONG_TENANT: r"wrong issuer|issuer (validation failed|did not match)|does not match .{0,60}tenant",
 }
 _PATTERNS = {kind: re.compile(pattern, re.I | re.S) for kind, pattern in _WORDS.items()}

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST_BYTES = 100_000
 """Of a Livy request: https://learn.microsoft.com/rest/api/synapse/concurrency-limits-spark-pools."""
+_CLASSIFY_ERRORS = "livy.rsc.synapse.error-classification.enabled"
+"""Without it every reason is LIVY_JOB_STATE_DEAD, says the page of Synapse's documentation on Livy's error codes."""
 _LOG_BYTES = 2**20
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.5, 10.0
 _TAIL_LINES = 15
@@ -154,7 +156,7 @@ class SynapseJobs:
         """
         known = set()
         for batch in self._client.named(name):
-            if _status(batch).state not in ("failed", "cancelled"):
+            if status_of(batch).state not in ("failed", "cancelled"):
                 log.info("batch %s of that name is there: %s", batch.id, batch.state)
                 return self._see(batch)
             known.add(batch.id)
@@ -163,14 +165,14 @@ class SynapseJobs:
 
     def status(self, job_id: str) -> JobStatus:
         """How a batch is, with Livy's reason if it failed."""
-        return _status(self._get(job_id))
+        return status_of(self._get(job_id))
 
     def log(self, job_id: str, position: int) -> tuple[str, int]:
         """What the driver has written to standard error from a position (in bytes) on, in whole lines."""
         batch = self._seen.get(job_id)
         if batch is None or not batch.app_id:
             batch = self._get(job_id)
-        is_final = _status(batch).is_final
+        is_final = status_of(batch).is_final
         data = self._client.driver_log(batch, position, _LOG_BYTES)
         if data is None:
             data = "".join(f"{line}\n" for line in batch.log_lines or ()).encode()[position:] if is_final else b""
@@ -220,7 +222,7 @@ class SynapseJobs:
             file=file,
             arguments=list(arguments),
             tags=dict(tags),
-            configuration=dict(configuration),
+            configuration={_CLASSIFY_ERRORS: "true", **configuration},
             driver_cores=sizes.driver_cores,
             driver_memory=sizes.driver_memory,
             executor_cores=sizes.executor_cores,
@@ -239,14 +241,17 @@ class SynapseJobs:
 
 def _upload(script: Path, lake: Files) -> str:
     """The URL of a script in the lake, which has each content once."""
-    code = script.read_bytes()
+    try:
+        code = script.read_bytes()
+    except OSError as error:
+        raise InputError(f"script {script}: {error.strerror}", expected="a Python file on this machine") from None
     path = f"code/{hashlib.sha256(code).hexdigest()}/{script.name}"
     if not lake.exists(path):
         lake.create(path, code)
     return lake.url(path)
 
 
-def _status(batch: SparkBatchJob) -> JobStatus:
+def status_of(batch: SparkBatchJob) -> JobStatus:
     """Synapse's result, once it has one, else Livy's state."""
     word = str(batch.state or "not_started").lower()
     state = _RESULTS.get(str(batch.result or "").lower()) or _STATES.get(word, "running")

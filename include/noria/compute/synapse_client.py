@@ -127,10 +127,10 @@ class PoolClient:
         started = time.monotonic()
         for failures in itertools.count(1):
             try:
-                with _explained(f"{detail}{self._resource}"):
+                with explained_by_livy(f"{detail}{self._resource}"):
                     return what()
             except UnavailableError as error:
-                pause = _pause_seconds(error, failures)
+                pause = pause_seconds(error, failures)
                 if time.monotonic() - started + pause > PATIENCE_SECONDS:
                     raise
             except AccessError as error:
@@ -171,7 +171,7 @@ class PoolClient:
 
 
 @contextlib.contextmanager
-def _explained(resource: str) -> Iterator[None]:
+def explained_by_livy(resource: str) -> Iterator[None]:
     """Our error for what Synapse says, also where its body is not of the form that the SDK reads (Livy's `Message`)."""
     from azure.core.exceptions import HttpResponseError
 
@@ -187,7 +187,7 @@ def _explained(resource: str) -> Iterator[None]:
             ) from None
 
 
-def _pause_seconds(error: UnavailableError, failures: int) -> float:
+def pause_seconds(error: UnavailableError, failures: int) -> float:
     """What the service asks for (Retry-After, in seconds), at least the doubled pause of the try before."""
     answer = getattr(error.__context__, "response", None)
     asked = answer.headers.get("Retry-After", "") if answer is not None else ""

@@ -1,0 +1,235 @@
+"""Synapse's words as ours, and ours as Synapse's; what it does with them is in tests/azure/test_synapse.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.synapse.spark.models import (
+    SparkBatchJob,
+    SparkBatchJobOptions,
+    SparkServiceError,
+    SparkServicePlugin,
+)
+
+from noria.azure.connection import AzureConnection
+from noria.compute import synapse, synapse_client
+from noria.compute.synapse import Sizes, SynapseJobs, status_of
+from noria.errors import AccessError, InputError, NoriaError, QuotaError, RefusedError, UnavailableError
+from noria.lake import open_lake
+
+EXTRA = {"sparkPool": "small", "subscriptionId": "sub", "resourceGroup": "group"}
+VCORES = "Your Spark job requested 12 vcores. However, the workspace has a 0 core limit."
+ROLE = (
+    "The principal '94bc' does not have the required Synapse RBAC permission to perform this action. "
+    "Required permission: Action: Microsoft.Synapse/workspaces/bigDataPools/useCompute/action, Scope: workspaces/ws/bigDataPools/small."
+)
+
+
+def connection(host: str = "https://ws.dev.azuresynapse.net", **extra: object) -> AzureConnection:
+    return AzureConnection("azure_synapse_default", host=host, extra=EXTRA | extra)
+
+
+class Pool:
+    """In place of the client: batches by id."""
+
+    def __init__(self, *batches: SparkBatchJob) -> None:
+        self.batches = {str(batch.id): batch for batch in batches}
+        self.sent: list[SparkBatchJobOptions] = []
+
+    def get(self, batch_id: str) -> SparkBatchJob:
+        return self.batches[batch_id]
+
+    def named(self, name: str) -> Any:
+        return (batch for batch in self.batches.values() if batch.name == name)
+
+    def create(self, options: SparkBatchJobOptions, _known: set[int]) -> SparkBatchJob:
+        self.sent.append(options)
+        batch = SparkBatchJob(id=len(self.batches) + 1, name=options.name, state="not_started")
+        return self.batches.setdefault(str(batch.id), batch)
+
+
+def jobs(*batches: SparkBatchJob, **extra: object) -> tuple[SynapseJobs, Pool]:
+    pool = Pool(*batches)
+    found = SynapseJobs(connection(**extra))
+    found._client = pool  # type: ignore[assignment]
+    return found, pool
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "expected"),
+    [
+        ("not_started", "Uncertain", "waiting"),
+        ("starting", "Uncertain", "waiting"),
+        ("recovering", "Uncertain", "running"),
+        ("running", "Uncertain", "running"),
+        ("busy", None, "running"),
+        ("shutting_down", "Uncertain", "running"),
+        ("success", "Uncertain", "succeeded"),
+        ("success", "Succeeded", "succeeded"),
+        ("success", "Failed", "failed"),
+        ("dead", "Failed", "failed"),
+        ("error", "Uncertain", "failed"),
+        ("killed", "Uncertain", "cancelled"),
+        ("dead", "Cancelled", "cancelled"),
+        ("a word of tomorrow", "Uncertain", "running"),
+        (None, None, "waiting"),
+    ],
+)
+def test_synapse_has_its_words_and_we_have_ours(state: str | None, result: str | None, expected: str) -> None:
+    assert status_of(SparkBatchJob(id=1, state=state, result=result)).state == expected
+
+
+def test_every_state_of_the_sdk_is_known() -> None:
+    from azure.synapse.spark.models import LivyStates, SparkBatchJobResultType
+
+    assert {state.value for state in LivyStates} == set(synapse._STATES)
+    assert {result.value.lower() for result in SparkBatchJobResultType} == {*synapse._RESULTS, "uncertain"}
+
+
+def test_a_batch_that_waits_says_what_for() -> None:
+    batch = SparkBatchJob(id=1, state="starting", plugin=SparkServicePlugin(current_state="ResourceAcquisition"))
+    assert status_of(batch).detail == "starting (ResourceAcquisition)"
+
+
+def test_a_failure_has_livys_reason_without_secrets() -> None:
+    errors = [
+        SparkServiceError(source="User", error_code="Spark_User_TypeError", message="no column age"),
+        SparkServiceError(message="see https://x.blob.core.windows.net/log?sv=1&sig=S3CRET"),
+    ]
+    status = status_of(
+        SparkBatchJob(
+            id=1, state="dead", result="Failed", errors=errors, scheduler=SparkScheduler(current_state="Ended")
+        )
+    )
+    assert status.detail.startswith("dead; User Spark_User_TypeError: no column age; see https://x.blob")
+    assert "S3CRET" not in status.detail
+
+
+def test_the_link_leads_to_the_batch_in_synapse_studio() -> None:
+    link = urlsplit(jobs(SparkBatchJob(id=7, name="a b/c"))[0].link("7"))
+    assert (link.netloc, link.path) == ("web.azuresynapse.net", "/en/monitoring/sparkapplication/a%20b%2Fc")
+    assert parse_qs(link.query) == {
+        "workspace": ["/subscriptions/sub/resourceGroups/group/providers/Microsoft.Synapse/workspaces/ws"],
+        "livyId": ["7"],
+        "sparkPoolName": ["small"],
+    }
+
+
+def test_without_the_workspaces_place_the_link_leads_to_the_studio() -> None:
+    assert jobs(SparkBatchJob(id=7, name="x"), resourceGroup="")[0].link("7") == synapse._STUDIO
+
+
+def test_sizes_come_from_the_connection() -> None:
+    given = Sizes.of(connection(driverCores=8, driverMemory="56g", executorCount="5"))
+    assert given == Sizes(driver_cores=8, driver_memory="56g", executor_count=5)
+
+
+def test_a_size_that_is_no_number_is_refused_by_its_key() -> None:
+    with pytest.raises(InputError, match=r"extra\.executorCount of connection azure_synapse_default is 'many'"):
+        Sizes.of(connection(executorCount="many"))
+
+
+@pytest.mark.parametrize(("host", "extra", "missing"), [("", {}, "no host"), ("h", {"sparkPool": ""}, "sparkPool")])
+def test_a_connection_that_lacks_something_says_what(host: str, extra: dict[str, str], missing: str) -> None:
+    with pytest.raises(InputError, match=missing):
+        SynapseJobs(connection(host, **extra))
+
+
+def test_a_batch_carries_arguments_tags_and_sizes_as_livy_knows_them(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text("print()")
+    found, pool = jobs()
+
+    job_id = found.submit(
+        "name", script, ["--x", "1"], lake=open_lake(str(tmp_path / "lake")), tags={"a": "b"}, configuration={"c": "d"}
+    )
+
+    body = pool.sent[0].serialize()
+    assert job_id == "1"
+    assert body.pop("file").endswith("/job.py")
+    assert body == {
+        "name": "name",
+        "args": ["--x", "1"],
+        "tags": {"a": "b"},
+        "conf": {"livy.rsc.synapse.error-classification.enabled": "true", "c": "d"},
+        "driverCores": 4,
+        "driverMemory": "28g",
+        "executorCores": 4,
+        "executorMemory": "28g",
+        "numExecutors": 2,
+    }
+
+
+@pytest.mark.parametrize(("state", "again"), [("running", False), ("success", False), ("dead", True), ("killed", True)])
+def test_a_batch_of_that_name_is_taken_unless_it_failed(tmp_path: Path, state: str, again: bool) -> None:
+    script = tmp_path / "job.py"
+    script.touch()
+    found, pool = jobs(
+        SparkBatchJob(id=1, name="name", state=state), SparkBatchJob(id=2, name="other", state="running")
+    )
+    job_id = found.submit("name", script, [], lake=open_lake(str(tmp_path / "lake")))
+    assert (job_id, len(pool.sent)) == (("3", 1) if again else ("1", 0))
+
+
+def test_a_request_that_livy_would_not_take_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.touch()
+    found, pool = jobs()
+    with pytest.raises(InputError, match="100,000 bytes, which is Livy's limit"):
+        found.submit("name", script, ["x" * 100_000], lake=open_lake(str(tmp_path / "lake")))
+    assert pool.sent == []
+
+
+def test_a_script_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.py: No such file"):
+        jobs()[0].submit("name", tmp_path / "nowhere.py", [], lake=open_lake(str(tmp_path / "lake")))
+
+
+class Answer:
+    """What the SDK's exceptions hold."""
+
+    reason = "reason"
+
+    def __init__(self, status: int, body: object, **headers: str) -> None:
+        self.status_code, self._body = status, body
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def text(self) -> str:
+        return self._body if isinstance(self._body, str) else json.dumps(self._body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected", "said"),
+    [
+        (400, {"TraceId": "x", "Message": VCORES}, QuotaError, "12 vcores"),
+        (400, {"Message": "Could not find member 'x'"}, RefusedError, "Could not find member"),
+        (401, {"error": {"code": "Unauthorized", "message": ROLE}}, AccessError, "Synapse Compute Operator"),
+        (403, {"code": "AccessControlUnauthorized", "message": ROLE}, AccessError, "Synapse Compute Operator"),
+        (404, {"Message": "Spark pool small is not found"}, RefusedError, "Spark pool small is not found"),
+        (429, {"Message": "slow down"}, UnavailableError, "slow down"),
+        (503, "<html>", UnavailableError, "503"),
+    ],
+)
+def test_a_refusal_in_any_form_says_what_is_wrong(
+    status: int, body: object, expected: type[NoriaError], said: str
+) -> None:
+    with pytest.raises(expected, match=said) as caught, synapse_client.explained_by_livy("Spark pool small"):
+        raise HttpResponseError(response=Answer(status, body))  # type: ignore[arg-type]
+    assert "Spark pool small" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("failures", "headers", "seconds"),
+    [(1, {}, 0.5), (3, {}, 2.0), (9, {}, 15.0), (1, {"Retry_After": "7"}, 7.0), (4, {"Retry_After": "1"}, 4.0)],
+)
+def test_pauses_double_and_are_at_least_what_the_service_asks_for(
+    failures: int, headers: dict[str, str], seconds: float
+) -> None:
+    error = UnavailableError("throttled")
+    error.__context__ = HttpResponseError(response=Answer(429, "", **headers))  # type: ignore[arg-type]
+    assert synapse_client.pause_seconds(error, failures) == seconds
