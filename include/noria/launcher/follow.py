@@ -12,7 +12,15 @@ from noria.launcher.api import AirflowApi, ApiUnavailableError
 
 POLL_SECONDS = 0.5
 ENDED = ("success", "failed")
-MARKS = {"success": "✓", "failed": "✗", "up_for_retry": "↻", "upstream_failed": "-", "skipped": "-", "running": "▸"}
+MARKS = {
+    "success": "✓",
+    "failed": "✗",
+    "up_for_retry": "↻",
+    "upstream_failed": "-",
+    "skipped": "-",
+    "running": "▸",
+    "deferred": "☾",
+}
 
 
 @dataclass
@@ -84,6 +92,8 @@ def _line(task: dict[str, Any]) -> str:
     if state == "running":
         again = f" (try {task['try_number']})" if task["try_number"] > 1 else ""
         return f"{MARKS[state]} {task['task_id']:<10} running{again}"
+    if state == "deferred":
+        return f"{MARKS[state]} {task['task_id']:<10} sleeps while its job runs elsewhere"
     seconds = f"{_seconds(task['start_date'], task['end_date']):6.1f} s" if task["start_date"] else " " * 8
     note = "" if state == "success" else f"  {state.replace('_', ' ')}"
     return f"{MARKS[state]} {task['task_id']:<10}{seconds}{note}"
