@@ -26,7 +26,8 @@ EXTRA = {"sparkPool": "small", "subscriptionId": "sub", "resourceGroup": "group"
 VCORES = "Your Spark job requested 12 vcores. However, the workspace has a 0 core limit."
 ROLE = (
     "The principal '94bc' does not have the required Synapse RBAC permission to perform this action. "
-    "Required permission: Action: Microsoft.Synapse/workspaces/bigDataPools/useCompute/action, Scope: workspaces/ws/bigDataPools/small."
+    "Required permission: Action: Microsoft.Synapse/workspaces/bigDataPools/useCompute/action, "
+    "Scope: workspaces/ws/bigDataPools/small."
 )
 
 
@@ -101,11 +102,7 @@ def test_a_failure_has_livys_reason_without_secrets() -> None:
         SparkServiceError(source="User", error_code="Spark_User_TypeError", message="no column age"),
         SparkServiceError(message="see https://x.blob.core.windows.net/log?sv=1&sig=S3CRET"),
     ]
-    status = status_of(
-        SparkBatchJob(
-            id=1, state="dead", result="Failed", errors=errors, scheduler=SparkScheduler(current_state="Ended")
-        )
-    )
+    status = status_of(SparkBatchJob(id=1, state="dead", result="Failed", errors=errors))
     assert status.detail.startswith("dead; User Spark_User_TypeError: no column age; see https://x.blob")
     assert "S3CRET" not in status.detail
 
