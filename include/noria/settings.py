@@ -21,6 +21,36 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
+class Node:
+    """This machine among those that one job runs on, as Azure ML tells a distributed job of the kind PyTorch.
+
+    Attributes:
+        rank: Its number; 0 is the first.
+        count: How many there are.
+        first: Address of the first one.
+        port: A port that is free on the first one.
+    """
+
+    rank: int
+    count: int
+    first: str
+    port: int
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """The MLflow run that a platform keeps for the job that this process is.
+
+    Attributes:
+        tracking_url: MLflow's tracking URI.
+        run_id: Id of the run.
+    """
+
+    tracking_url: str = field(repr=False)
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """Where things live and which back ends are used.
 
@@ -99,6 +129,34 @@ class Settings:
     def full_environment(self) -> dict[str, str]:
         """Environment for Airflow itself: the same settings, with the connections."""
         return {**self._environ, "NORIA_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
+
+    @property
+    def node(self) -> Node:
+        """Which of a job's machines this is; the only one, where nobody says so.
+
+        Raises:
+            InputError: A rank without the first machine's address, or a number that is none.
+        """
+        env = self._environ
+        try:
+            count = int(env.get("WORLD_SIZE") or 1)
+            return Node(
+                rank=int(env.get("NODE_RANK") or 0),
+                count=count,
+                first=env["MASTER_ADDR"] if count > 1 else env.get("MASTER_ADDR") or "127.0.0.1",
+                port=int(env.get("MASTER_PORT") or 0),
+            )
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"the variables of a distributed job do not fit ({error})",
+                expected="NODE_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT as Azure ML sets them",
+            ) from None
+
+    @property
+    def tracked_run(self) -> TrackedRun | None:
+        """The platform's own record of the job that this is, or none."""
+        url, run_id = self._environ.get("MLFLOW_TRACKING_URI"), self._environ.get("MLFLOW_RUN_ID")
+        return TrackedRun(url, run_id) if url and run_id else None
 
     def log_file(self, pipeline: str, run_id: str, stage: str) -> Path:
         """Where the log of a stage of a run is kept."""

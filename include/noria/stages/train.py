@@ -6,6 +6,7 @@ import hashlib
 import logging
 
 from noria.compute.dask_cluster import dask_workers
+from noria.compute.tracking import track
 from noria.lake import scratch
 from noria.models.examples import Split, load_split
 from noria.models.space import check_estimators
@@ -38,6 +39,7 @@ def train(run: Run, workspace: Workspace) -> Candidate:
         trained = fit_all(split, pipeline, workers)
     path = run_path(pipeline.name, run.run_id, "train/model.skops")
     workspace.lake.replace(path, trained.model)
+    track(settings.tracked_run, trained.chosen.holdout, {"estimator": trained.chosen.name, **trained.chosen.params})
     return _candidate(run, snapshot, split, trained, path=path, cluster=workers.description)
 
 
