@@ -1,0 +1,33 @@
+"""Azure Resource Manager and the control plane of Azure ML: keeps state, checks bodies, really runs what it is sent."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+
+from tests.azure.twin.ml import assets, workspace
+from tests.azure.twin.ml.state import Plane
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from tests.azure.twin.state import TwinState
+
+
+def app(state: TwinState) -> Starlette:
+    """The control plane over the state of a twin."""
+    plane = Plane(state)
+    return Starlette(routes=[*workspace.routes(plane), *assets.routes(plane), *_job_routes(plane)])
+
+
+def _job_routes(plane: Plane) -> list[Route]:
+    """`routes(plane)` of jobs.py."""
+    try:
+        jobs = importlib.import_module("tests.azure.twin.ml.jobs")
+    except ModuleNotFoundError as error:
+        if error.name != "tests.azure.twin.ml.jobs":
+            raise
+        return []
+    return list(jobs.routes(plane))
