@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from noria.azure import AzureConnection
@@ -49,7 +50,6 @@ def file_system(place: AbfsUrl, connection: AzureConnection | None) -> AzureBlob
     return FileSystem(
         account_name=place.account,
         anon=True,  # no identity of its own: the client has one
-        assume_container_exists=True,
         max_concurrency=CONCURRENCY,
         skip_instance_cache=True,
         use_listings_cache=False,
@@ -109,15 +109,18 @@ def _retry_policy() -> object:
 
     class Retry(AsyncRetryPolicy):  # type: ignore[misc]  # its class is Any here
         async def send(self, request: Any) -> Any:
-            for option in (
-                "hosts",
-                "location_mode",
-                "retry_to_secondary",
-            ):  # the storage package's own policy eats them
+            # The storage package's own policy takes these options, and leaves what is read where blobs are listed.
+            for option in ("hosts", "location_mode", "retry_to_secondary"):
                 request.context.options.pop(option, None)
             response = await super().send(request)
-            response.http_response.location_mode = "primary"  # and leaves this, which is read where blobs are listed
+            response.http_response.location_mode = "primary"
             return response
+
+        def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
+            return {**super().configure_retries(options), "end": time.monotonic() + RETRY_SECONDS}
+
+        def is_exhausted(self, settings: dict[str, Any]) -> bool:
+            return time.monotonic() > settings["end"] or bool(super().is_exhausted(settings))
 
         def get_backoff_time(self, settings: dict[str, Any]) -> float:
             return float(super().get_backoff_time(settings)) * random.uniform(0.75, 1.25)  # noqa: S311
@@ -126,7 +129,6 @@ def _retry_policy() -> object:
             return min(super().get_retry_after(response) or 0.0, RETRY_SECONDS / 4)
 
     return Retry(
-        timeout=RETRY_SECONDS,
         retry_total=1000,
         retry_status=1000,
         retry_read=1000,

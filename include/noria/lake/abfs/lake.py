@@ -79,8 +79,11 @@ class AbfsLake(Lake):
     @override
     def put(self, local: Path, path: str) -> None:
         name = self._at(path)
-        with self._explained("write", path):
-            self._undisturbed(lambda: self._files.put_file(str(local), self._full(name)))
+        try:
+            with self._explained("write", path):
+                self._undisturbed(lambda: self._files.put_file(str(local), self._full(name)))
+        except OSError as error:
+            raise StorageError(f"cannot write {path} from {local}: {error.strerror or error}") from error
 
     @override
     @contextlib.contextmanager
