@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import random
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOCKS = ".locks"
-_ATTEMPTS = 5
+_ATTEMPTS = 8
 
 
 class AbfsLake(Lake):
@@ -186,12 +188,13 @@ class AbfsLake(Lake):
         """Again from the start where another writer came in between, so that blocks or an ETag are gone."""
         from azure.core.exceptions import HttpResponseError
 
-        for _ in range(_ATTEMPTS - 1):
+        for attempt in range(_ATTEMPTS - 1):
             try:
                 return transfer()
             except HttpResponseError as error:
                 if getattr(error, "error_code", "") not in ("InvalidBlockList", "ConditionNotMet"):
                     raise
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311  # so that two do not go on disturbing each other
         return transfer()
 
     def _refuse_folder(self, name: str, size: int) -> None:
