@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from noria.doctor import Finding, examine
+from noria.doctor.together import is_waiting
 from noria.errors import ExitCode, InputError
 from noria.settings import Settings
 
@@ -18,6 +21,9 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `noria doctor`."""
+    parser.add_argument(
+        "--profile", choices=("local", "azure"), help="back ends to look at (default: NORIA_PROFILE or local)"
+    )
     parser.add_argument("--home", type=Path, metavar="DIR", help="state folder (default: NORIA_HOME or ./var)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
 
@@ -25,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine and tell; the exit code."""
     try:
-        findings = examine(Settings.from_env(home=args.home))
+        chosen = {"NORIA_PROFILE": args.profile} if args.profile else {}
+        findings = examine(Settings.from_env({**os.environ, **chosen}, home=args.home))
     except InputError as error:  # without settings nothing else can be looked at
         findings = [Finding("settings", "fail", str(error), "Mend the variable that is named.")]
     healthy = all(f.status != "fail" for f in findings)
@@ -33,12 +40,17 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"healthy": healthy, "checks": [asdict(f) for f in findings]}))  # noqa: T201
     else:
         _tell(findings)
-    return int(ExitCode.OK if healthy else ExitCode.FAILED)
+    code = int(ExitCode.OK if healthy else ExitCode.FAILED)
+    if is_waiting():  # an orderly end would wait with it
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _tell(findings: list[Finding]) -> None:
     console = Console(highlight=False, soft_wrap=True)
+    width = max(len(finding.subject) for finding in findings) + 1
     for finding in findings:
         console.print(f"{finding.status:<5}", style=COLOURS[finding.status], end="")
         remedy = f"  → {finding.remedy}" if finding.remedy else ""
-        console.print(f"{finding.subject:<10}{finding.detail}{remedy}", markup=False)
+        console.print(f"{finding.subject:<{width}}{finding.detail}{remedy}", markup=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from noria import doctor
+from noria.doctor import local as doctor
 from noria.doctor import Finding, examine
 from noria.mailbox.sink import MailSink
 from noria.settings import Settings

@@ -1,4 +1,4 @@
-"""Whether this machine and these settings can run Noria: one check a subject, each with what to do about it."""
+"""Whether this machine can run Noria: its Python, Java, disk, ports, mail, lake and registry."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import socket
 import sqlite3
 import sys
 import urllib.parse
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import httpx
 from packaging.requirements import InvalidRequirement, Requirement
 
-from noria.errors import InputError, NoriaError, StorageError
+from noria.doctor.finding import Verdict
+from noria.doctor.probe import probe
+from noria.errors import InputError, NoriaError
 from noria.lake import open_lake
 from noria.launcher.environment import HOST
 from noria.launcher.ports import USUAL_PORT, is_free
@@ -29,50 +28,13 @@ from noria.launcher.state import LauncherState
 from noria.pipeline import SPEC_FILE, find_pipelines, load_spec
 from noria.settings import CHECKOUT, Settings, without_userinfo
 
-Status = Literal["ok", "warn", "fail"]
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 LITTLE_BYTES, TOO_LITTLE_BYTES = 5 * 1024**3, 1024**3
 CONNECT_SECONDS = 3.0
 SMTP_VARIABLE = "AIRFLOW_CONN_SMTP_DEFAULT"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Result of one check.
-
-    Attributes:
-        subject: What was looked at.
-        status: ok, warn (works, but) or fail.
-        detail: What was seen.
-        remedy: What to do; empty if ok.
-    """
-
-    subject: str
-    status: Status
-    detail: str
-    remedy: str = ""
-
-
-def examine(settings: Settings) -> list[Finding]:
-    """Run every check; none of them stops the others."""
-    return [_guarded(subject, check, settings) for subject, check in CHECKS.items()]
-
-
-def _guarded(subject: str, check: Callable[[Settings], tuple[Status, str, str]], settings: Settings) -> Finding:
-    try:
-        return Finding(subject, *check(settings))
-    except NoriaError as error:
-        return Finding(subject, "fail", *_split(error))
-    except OSError as error:
-        return Finding(subject, "fail", str(error), "Mend what the system says.")
-
-
-def _split(error: NoriaError) -> tuple[str, str]:
-    text = str(error)
-    return (text.removesuffix(error.remedy).strip(), error.remedy) if error.remedy else (text, "")
-
-
-def check_python(_settings: Settings) -> tuple[Status, str, str]:
+def check_python(_settings: Settings) -> Verdict:
     """A supported version."""
     found = "{}.{}.{}".format(*sys.version_info[:3])
     if OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
@@ -80,7 +42,7 @@ def check_python(_settings: Settings) -> tuple[Status, str, str]:
     return "fail", f"{found} at {sys.executable}; 3.11 to 3.13 are supported", "make setup PYTHON=/path/to/python3.12"
 
 
-def check_packages(_settings: Settings, lock: Path = CHECKOUT / "requirements.txt") -> tuple[Status, str, str]:
+def check_packages(_settings: Settings, lock: Path = CHECKOUT / "requirements.txt") -> Verdict:
     """What is installed is what is locked."""
     wrong, count = [], 0
     for line in lock.read_text().splitlines():
@@ -102,14 +64,14 @@ def check_packages(_settings: Settings, lock: Path = CHECKOUT / "requirements.tx
     return "ok", f"{count} packages as locked: {main}", ""
 
 
-def check_java(settings: Settings) -> tuple[Status, str, str]:
+def check_java(settings: Settings) -> Verdict:
     """A Java that Spark runs on."""
     from noria.compute.java import find_java
 
     return "ok", find_java(settings).description, ""
 
 
-def check_disk(settings: Settings) -> tuple[Status, str, str]:
+def check_disk(settings: Settings) -> Verdict:
     """Room for the state."""
     place = settings.home
     while not place.exists():
@@ -122,7 +84,7 @@ def check_disk(settings: Settings) -> tuple[Status, str, str]:
     return ("warn", detail, remedy) if free < LITTLE_BYTES else ("ok", detail, "")
 
 
-def check_ports(settings: Settings) -> tuple[Status, str, str]:
+def check_ports(settings: Settings) -> Verdict:
     """A port for the UI on loopback."""
     state = LauncherState.load(settings.home)
     if state is not None and state.is_running:
@@ -138,21 +100,14 @@ def check_ports(settings: Settings) -> tuple[Status, str, str]:
     return "fail", f"no port can be opened on {HOST}", "Allow loopback connections."
 
 
-def check_lake(settings: Settings) -> tuple[Status, str, str]:
+def check_lake(settings: Settings) -> Verdict:
     """Something can be written to the lake, read back and removed."""
     lake = open_lake(settings.lake_url)
-    path, said = f"doctor/{uuid.uuid4().hex}", b"noria doctor"
-    try:
-        lake.create(path, said)
-        if lake.read(path) != said:
-            raise StorageError(f"{lake.url(path)} does not hold what was written to it")
-    finally:
-        with contextlib.suppress(StorageError, OSError):
-            lake.remove(path)
+    probe(lake)
     return "ok", f"{lake.root} can be written", ""
 
 
-def check_registry(settings: Settings) -> tuple[Status, str, str]:
+def check_registry(settings: Settings) -> Verdict:
     """The registry answers."""
     url = settings.registry_url
     if url.startswith("sqlite:///"):
@@ -175,7 +130,7 @@ def check_registry(settings: Settings) -> tuple[Status, str, str]:
     return "ok", f"{url.partition('://')[0]} registry answers", ""
 
 
-def _check_sqlite(path: Path) -> tuple[Status, str, str]:
+def _check_sqlite(path: Path) -> Verdict:
     if not path.exists():
         existing = next(parent for parent in path.parents if parent.exists())
         if os.access(existing, os.W_OK):
@@ -191,7 +146,7 @@ def _check_sqlite(path: Path) -> tuple[Status, str, str]:
     return "ok", f"{path}: {versions} model versions", ""
 
 
-def check_mail(settings: Settings) -> tuple[Status, str, str]:
+def check_mail(settings: Settings) -> Verdict:
     """The mail server that alerts go to takes connections."""
     configured = settings.full_environment().get(SMTP_VARIABLE)
     state = LauncherState.load(settings.home)
@@ -224,12 +179,12 @@ def _smtp_address(connection: str) -> tuple[str, int]:
         raise InputError(f"{SMTP_VARIABLE} is no connection", expected='{"conn_type": "smtp", "host": …}') from None
 
 
-def check_profile(settings: Settings) -> tuple[Status, str, str]:
+def check_profile(settings: Settings) -> Verdict:
     """The profile has its back ends."""
     return "ok", f"{settings.profile}, state in {settings.home}", ""
 
 
-def check_pipelines(settings: Settings) -> tuple[Status, str, str]:
+def check_pipelines(settings: Settings) -> Verdict:
     """Every pipeline.yaml can be read."""
     found = find_pipelines(settings.pipelines)
     faults = []
@@ -245,7 +200,7 @@ def check_pipelines(settings: Settings) -> tuple[Status, str, str]:
     return "ok", ", ".join(sorted(found)), ""
 
 
-CHECKS: dict[str, Callable[[Settings], tuple[Status, str, str]]] = {
+CHECKS: dict[str, Callable[[Settings], Verdict]] = {
     "python": check_python,
     "packages": check_packages,
     "java": check_java,

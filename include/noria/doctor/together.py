@@ -1,0 +1,71 @@
+"""Checks at the same time, none of which can hold up the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from noria.azure.redact import without_secrets
+from noria.doctor.finding import Finding, Verdict, found
+
+_NAME = "doctor: "
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check that asks somebody else.
+
+    Attributes:
+        subject: What its line begins with.
+        resource: Who is asked, for the line of one that does not answer.
+        run: The check.
+    """
+
+    subject: str
+    resource: str
+    run: Callable[[], Verdict]
+
+
+def together(checks: list[Check], seconds: float) -> list[Finding]:
+    """Run all checks in threads; one that has not ended after so many seconds is a finding.
+
+    Its thread is left to itself: it ends with the process.
+    """
+    deadline = time.monotonic() + seconds
+    findings: dict[int, Finding] = {}
+    threads = []
+    for place, check in enumerate(checks):
+        thread = threading.Thread(
+            target=_run, args=(check, place, findings), daemon=True, name=f"{_NAME}{check.subject}"
+        )
+        thread.start()
+        threads.append(thread)
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [findings.get(place) or _overdue(check, seconds) for place, check in enumerate(checks)]
+
+
+def is_waiting() -> bool:
+    """Whether a check of this process still waits for somebody."""
+    return any(thread.name.startswith(_NAME) for thread in threading.enumerate())
+
+
+def _run(check: Check, place: int, findings: dict[int, Finding]) -> None:
+    try:
+        findings[place] = found(check.subject, check.run)
+    except Exception as error:  # a check that breaks shall not take the others' lines with it
+        said = without_secrets(f"{type(error).__name__}: {error}")
+        findings[place] = Finding(
+            check.subject, "fail", f"{check.resource}: {said}", "This is unexpected; look at the connection's values."
+        )
+
+
+def _overdue(check: Check, seconds: float) -> Finding:
+    return Finding(
+        check.subject,
+        "fail",
+        f"{check.resource}: no answer within {seconds:.0f} s",
+        "See whether the service is up (https://status.azure.com), and what network, proxy and firewall let through.",
+    )
