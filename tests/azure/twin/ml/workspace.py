@@ -22,7 +22,9 @@ def routes(plane: Plane) -> list[Route]:
         plane.route("/datastores/{name}/listSecrets", {"POST": (_secrets, "ListSecrets")}),
         plane.route("/computes", {"GET": _computes}),
         plane.route("/computes/{name}", {"GET": _compute}),
+        plane.route("/providers/Microsoft.Authorization/permissions", {"GET": _permissions}),
         plane.absolute_route(f"{provider}/usages", {"GET": _usages}),
+        plane.absolute_route(f"{provider}/vmSizes", {"GET": _sizes}),
         plane.absolute_route(f"{provider}/quotas", {"GET": _quotas}),
     ]
 
@@ -157,11 +159,34 @@ def _usages(plane: Plane, call: Call) -> Answer:
         f"{call['location']}/usages/standardDSv2Family",
         "type": "Microsoft.MachineLearningServices/usages",
         "unit": "Count",
-        "currentValue": 0,
-        "limit": 24,
+        "currentValue": plane.state.knob("management", "vcpus_used", 0),
+        "limit": plane.state.knob("management", "vcpus_limit", 24),
         "name": name,
     }
     return Answer({"value": [usage]})
+
+
+def _sizes(_plane: Plane, _call: Call) -> Answer:
+    size = {
+        "name": "Standard_DS3_v2",
+        "family": "standardDSv2Family",
+        "vCPUs": 4,
+        "gpus": 0,
+        "memoryGB": 14,
+        "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
+    }
+    return Answer({"value": [size]})
+
+
+def _permissions(plane: Plane, _call: Call) -> Answer:
+    """What the caller may do: the actions of the role AzureML Data Scientist, unless the knob `actions` says others."""
+    everything = [
+        f"Microsoft.MachineLearningServices/workspaces/*/{verb}" for verb in ("read", "action", "delete", "write")
+    ]
+    own = ["Microsoft.MachineLearningServices/workspaces/read"]
+    actions = plane.state.knob("management", "actions", [*own, *everything])
+    never = ["Microsoft.MachineLearningServices/workspaces/computes/*/write"]
+    return Answer({"value": [{"actions": actions, "notActions": never, "dataActions": [], "notDataActions": []}]})
 
 
 def _quotas(plane: Plane, call: Call) -> Answer:
