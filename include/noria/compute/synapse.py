@@ -4,10 +4,10 @@ What Synapse offers, and what is made of it:
 
 - A batch has a name, but Synapse takes any number of batches of one name. So whoever submits looks for the name first,
   and looks again when the answer to a submit was lost.
-- The driver's standard error is a file of the Spark history server (`driverlog/stderr`). It is there from the moment
-  that the application runs, often half a minute late, and is handed out whole, so each look reads it from the start. A
-  batch that ended before its application began has no more than the lines of Livy's own answer. Standard output is a
-  file of its own there, which Synapse Studio shows.
+- What the driver writes is in two files of the Spark history server: `driverlog/stdout` has all that Python says, its
+  errors too (Spark's Python runner joins the two), and `driverlog/stderr` has Spark's own log. They are there from the
+  moment that the application runs, often half a minute late, and are handed out whole, so each look reads them from the
+  start. A batch that ended before its application began has no more than the lines of Livy's own answer.
 - Reasons of a failure are in the batch itself, with a source (User, System, Dependency), a code and a sentence.
 
 The batch reads and writes the lake as the identity that submitted it. That identity needs the Synapse role Synapse
@@ -46,7 +46,8 @@ _LONGEST_REQUEST_BYTES = 100_000
 """Of a Livy request: https://learn.microsoft.com/rest/api/synapse/concurrency-limits-spark-pools."""
 _CLASSIFY_ERRORS = "livy.rsc.synapse.error-classification.enabled"
 """Without it every reason is LIVY_JOB_STATE_DEAD, says the page of Synapse's documentation on Livy's error codes."""
-_LOG_BYTES = 2**20
+_LOG_BYTES, _TEBIBYTE = 2**20, 2**40
+_STREAMS = ("stdout", "stderr")
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.5, 10.0
 _TAIL_LINES = 15
 _STUDIO = "https://web.azuresynapse.net/en/monitoring/sparkapplication"
@@ -168,17 +169,19 @@ class SynapseJobs:
         return status_of(self._get(job_id))
 
     def log(self, job_id: str, position: int) -> tuple[str, int]:
-        """What the driver has written to standard error from a position (in bytes) on, in whole lines."""
+        """What the driver has written to standard output and then to standard error since, in whole lines.
+
+        A position has the bytes of the one as tebibytes, and the bytes of the other.
+        """
         batch = self._seen.get(job_id)
         if batch is None or not batch.app_id:
             batch = self._get(job_id)
-        is_final = status_of(batch).is_final
-        data = self._client.driver_log(batch, position, _LOG_BYTES)
-        if data is None:
-            data = "".join(f"{line}\n" for line in batch.log_lines or ()).encode()[position:] if is_final else b""
-        if not is_final and len(data) < _LOG_BYTES:
-            data = data[: data.rfind(b"\n") + 1]
-        return data.decode(errors="replace"), position + len(data)
+        text = ""
+        for stream, start, unit in zip(_STREAMS, divmod(position, _TEBIBYTE), (_TEBIBYTE, 1), strict=True):
+            data = self._written(batch, stream, start)
+            text += data.decode(errors="replace")
+            position += len(data) * unit
+        return text, position
 
     def cancel(self, job_id: str) -> None:
         """End a batch; nothing happens where it has ended, or where there is none."""
@@ -201,6 +204,16 @@ class SynapseJobs:
             "sparkPoolName": self._pool,
         }
         return f"{_STUDIO}/{urllib.parse.quote(batch.name or '', safe='')}?{urllib.parse.urlencode(query)}"
+
+    def _written(self, batch: SparkBatchJob, stream: str, start: int) -> bytes:
+        """The whole lines of one file from a byte on; all of it once the batch has ended."""
+        is_final = status_of(batch).is_final
+        data = self._client.driver_log(batch, stream, start, _LOG_BYTES)
+        if data is None and is_final and stream == "stderr":
+            data = "".join(f"{line}\n" for line in batch.log_lines or ()).encode()[start:]
+        if data is None:
+            return b""
+        return data if is_final or len(data) >= _LOG_BYTES else data[: data.rfind(b"\n") + 1]
 
     def _get(self, job_id: str) -> SparkBatchJob:
         batch = self._client.get(job_id)

@@ -7,7 +7,9 @@ times. So its retries are off, and what may pass is waited out here.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -48,6 +50,8 @@ class PoolClient:
 
     def __init__(self, connection: AzureConnection, endpoint: str, pool: str, resource: str) -> None:
         self._connection, self._endpoint, self._pool, self._resource = connection, endpoint, pool, resource
+        for noisy in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
 
     def get(self, batch_id: str) -> SparkBatchJob:
         """A batch."""
@@ -85,13 +89,13 @@ class PoolClient:
 
         self._ask(end, f"batch {batch_id}, ")
 
-    def driver_log(self, batch: SparkBatchJob, position: int, limit: int) -> bytes | None:
-        """Up to `limit` bytes of the driver's standard error from a position on, or nothing where there is none."""
+    def driver_log(self, batch: SparkBatchJob, stream: str, position: int, limit: int) -> bytes | None:
+        """Up to `limit` bytes of the driver's `stdout` or `stderr` from a byte on, or nothing where there is none."""
         if not batch.app_id:
             return None
         path = f"sparkhistory/api/v1/sparkpools/{self._pool}/livyid/{batch.id}/applications/{batch.app_id}"
         return self._ask(
-            lambda: self._download(f"/{path}/driverlog/stderr/?isDownload=true", position, limit),
+            lambda: self._download(f"/{path}/driverlog/{stream}/?isDownload=true", position, limit),
             f"the log of batch {batch.id}, ",
         )
 
@@ -102,7 +106,7 @@ class PoolClient:
     def _download(self, path: str, position: int, limit: int) -> bytes | None:
         from azure.core.rest import HttpRequest
 
-        with self._plain.send_request(HttpRequest("GET", path), stream=True) as response:
+        with self._plain.send_request(HttpRequest("GET", f"{self._endpoint}{path}"), stream=True) as response:
             if response.status_code == 404:
                 return None
             if response.status_code != 200:
@@ -136,11 +140,18 @@ class PoolClient:
             except AccessError as error:
                 if failures > 1 or _status_of(error) != 401:
                     raise
-                pause = 0.0  # the SDK has dropped the token that was refused, so the next try has a new one
+                self._forget_tokens()
+                pause = 0.0
             time.sleep(pause)
             if (found := look()) is not None:
                 return found
         raise AssertionError("count ended")
+
+    def _forget_tokens(self) -> None:
+        """Use another credential: one keeps a token until it expires by this machine's clock, whatever a service says."""
+        self._connection = dataclasses.replace(self._connection)
+        self.__dict__.pop("_sdk", None)
+        self.__dict__.pop("_plain", None)
 
     @cached_property
     def _sdk(self) -> SparkClient:

@@ -1,8 +1,6 @@
 """Synapse's Livy API and the driver logs of its history server: what is submitted really runs, on local Spark.
 
-Local Spark cannot read `abfss://`. So arguments that name something in the lake become files of this machine, fetched
-before the job runs; what the job has written is put into the lake when it has ended, well or not, as it would be there
-if the job had written it itself.
+How a batch runs is in spark_job.py.
 
 Knobs of `synapse`: `start_seconds` (a pool that is slow to start), `failure` (`{"source", "errorCode", "message"}`: the
 batch is dead before its application runs), `endless` (the job never ends), `killed` (somebody else ends it), `vcores`
@@ -13,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import signal
@@ -34,17 +33,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from noria.azure import LAKE, AzureConnection
-from noria.compute.spark import spark_configuration, spark_environment, spark_home
-from noria.lake import Lake, open_lake
-from noria.settings import Settings
-from tests.azure.twin.state import SPARK_POOL, TwinState
+from tests.azure.twin.children import CHILDREN
+from tests.azure.twin.state import CHECKOUT, SPARK_POOL, TwinState
 
 VERSION = "2022-02-22-preview"
 LARGEST_PAGE = 20
 LONGEST_BODY = 100_000
-MASTER = "local[2]"
-_URL = re.compile(r"abfss?://[^\s\"'<>,;]+")
+_URL = re.compile(r"abfss?://[^\s]+")
 _ENDLESS = "import sys, time; print('working for ever', file=sys.stderr, flush=True); time.sleep(1e9)"
 _TYPES: dict[str, Any] = {
     "str": lambda value: isinstance(value, str),
@@ -164,83 +159,37 @@ class Pool:
             batch.fail("System", "TWIN_FAILED", traceback.format_exc())
 
     def _run(self, batch: Batch) -> None:
-        files = Files(batch.folder / "files", self._state)
-        if self._state.knob("synapse", "endless"):
-            command = [sys.executable, "-c", _ENDLESS]
-        else:
-            script, *arguments = [files.fetch(text) for text in (batch.options["file"], *batch.options.get("args", ()))]
-            configuration = spark_configuration(MASTER) | {
-                key: value for key, value in batch.options.get("conf", {}).items() if key.startswith("spark.")
-            }
-            options = [f"--conf={key}={value}" for key, value in configuration.items()]
-            command = [str(spark_home() / "bin" / "spark-submit"), "--master", MASTER, *options, script, *arguments]
-        code = self._wait(batch, command)
+        code = self._wait(batch)
         if batch.state in FINAL:
             return
-        files.put_back()
         if code == 0:
             batch.move("success", "Ended", "Succeeded")
         else:
-            said = (batch.folder / "stderr").read_text(errors="replace").strip().splitlines() or [""]
-            message = f"[{SPARK_POOL}] [Monitoring] Job failed during run time with state=[dead]: {said[-1]}"
+            said = "\n".join((batch.folder / stream).read_text(errors="replace") for stream in ("stderr", "stdout"))
+            last = said.strip().rpartition("\n")[2]
+            message = f"[{SPARK_POOL}] [Monitoring] Job failed during run time with state=[dead]: {last}"
             batch.fail("User", "Spark_Ambiguous_UserApp_JobFailed", message)
 
-    def _wait(self, batch: Batch, command: list[str]) -> int:
-        settings = Settings.from_env(
-            {**os.environ, **self._state.environment(), "NORIA_HOME": str(self._folder / "home")}
-        )
-        environment = settings.child_environment() | spark_environment(settings)
+    def _wait(self, batch: Batch) -> int:
+        """Run it in a process group of its own; its exit code."""
+        (batch.folder / "options.json").write_text(json.dumps(batch.options))
+        command = [sys.executable, "-m", "tests.azure.twin.spark_job", str(batch.folder)]
+        if self._state.knob("synapse", "endless"):
+            command = [sys.executable, "-c", _ENDLESS]
+        environment = {**os.environ, **self._state.environment(), "NORIA_HOME": str(self._folder / "home")}
         with (batch.folder / "stdout").open("wb") as out, (batch.folder / "stderr").open("wb") as err:
-            batch.process = self._state.spawn(
+            batch.process = CHILDREN.spawn(
                 command,
+                cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 env=environment,
-                cwd=batch.folder,
                 start_new_session=True,
             )
             if batch.ending.is_set() or self._state.knob("synapse", "killed"):
                 batch.end()
             return batch.process.wait()
-
-
-class Files:
-    """The lake as files of this machine, for one batch."""
-
-    def __init__(self, folder: Path, state: TwinState) -> None:
-        self._folder = folder
-        self._connection = AzureConnection.parse(LAKE, state.connections()[LAKE])
-        self._fetched: dict[Path, tuple[float, int]] = {}
-        self._lakes: dict[str, Lake] = {}
-
-    def fetch(self, argument: str) -> str:
-        """The argument with paths of local files in place of addresses in the lake."""
-        return _URL.sub(lambda found: str(self._fetch(found[0])), argument)
-
-    def put_back(self) -> None:
-        """Put into the lake what is new or has changed."""
-        for root, lake in self._lakes.items():
-            folder = self._folder / root
-            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-                if self._fetched.get(file) != _stamp(file):
-                    lake.put(file, file.relative_to(folder).as_posix())
-
-    def _fetch(self, url: str) -> Path:
-        scheme, _, rest = url.partition("://")
-        root, _, path = rest.partition("/")
-        if root not in self._lakes:
-            self._lakes[root] = open_lake(f"{scheme}://{root}", self._connection)
-        target = self._folder / root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lake = self._lakes[root]
-        for found in [path] if lake.exists(path) else lake.list(path):
-            file = self._folder / root / found
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with lake.local(found) as local:
-                file.write_bytes(local.read_bytes())
-            self._fetched[file] = _stamp(file)
-        return target
 
 
 class Api:
@@ -351,8 +300,3 @@ def _detailed(request: Request) -> bool:
 def _camel(state: str) -> list[str]:
     first, *rest = state.split("_")
     return [first, *(word.capitalize() for word in rest)]
-
-
-def _stamp(file: Path) -> tuple[float, int]:
-    facts = file.stat()
-    return facts.st_mtime_ns, facts.st_size

@@ -1,0 +1,330 @@
+"""Spark batches on the twin's Synapse, which really runs them, and misbehaves when it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from noria.azure import LAKE, SYNAPSE
+from noria.compute.remote import JobStatus
+from noria.compute.spark import LocalSpark
+from noria.compute.synapse import SynapseJobs, SynapseSpark
+from noria.errors import AccessError, JobError, NoriaError, QuotaError, RefusedError
+from noria.lake import Lake, open_lake
+from noria.settings import CHECKOUT, Settings
+from tests.azure.twin.client import Twin
+
+pytestmark = pytest.mark.slow
+EXPLORE = CHECKOUT / "spark_jobs" / "explore.py"
+ROLE = {
+    "error": {
+        "code": "Unauthorized",
+        "message": "The principal '94bc' does not have the required Synapse RBAC permission to perform this action.",
+    }
+}
+
+
+@pytest.fixture
+def jobs(twin: Twin) -> Iterator[SynapseJobs]:
+    found = SynapseJobs(twin.connection(SYNAPSE))
+    yield found
+    twin.reset()
+    found._client._forget_tokens()
+    for batch in found._client.named(NAME):
+        found.cancel(str(batch.id))
+
+
+@pytest.fixture
+def lake(twin: Twin) -> Lake:
+    return open_lake(twin.lake_url(), twin.connection(LAKE))
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], Path]:
+    def write(code: str) -> Path:
+        file = tmp_path / "job.py"
+        file.write_text(code)
+        return file
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _name() -> None:
+    """Each test has batches of its own."""
+    global NAME  # noqa: PLW0603
+    NAME = uuid.uuid4().hex
+
+
+NAME = ""
+
+
+def wait(jobs: SynapseJobs, job_id: str, until: Callable[[JobStatus], bool] = lambda s: s.is_final) -> JobStatus:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status = jobs.status(job_id)
+        if until(status):
+            return status
+        time.sleep(0.1)
+    raise AssertionError(f"batch {job_id} is still {status}")
+
+
+def running(jobs: SynapseJobs, job_id: str) -> JobStatus:
+    return wait(jobs, job_id, lambda status: status.state == "running")
+
+
+def whole_log(jobs: SynapseJobs, job_id: str) -> str:
+    parts, position = [], 0
+    while True:
+        text, position = jobs.log(job_id, position)
+        if not text:
+            return "".join(parts)
+        parts.append(text)
+
+
+def processes(twin: Twin, word: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(twin.process.pid).children(recursive=True):
+        try:
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def table(folder: Path) -> Path:
+    columns = {
+        "age": pa.array([18, 20, None, 20], pa.int64()),
+        "grade": pa.array([11.5, 13.0, 9.25, None], pa.float64()),
+        "school": pa.array(["GP", "MS", "GP", "GP"]),
+    }
+    pq.write_table(pa.table(columns), folder / "table.parquet")
+    return folder / "table.parquet"
+
+
+def spec() -> str:
+    columns = [
+        {"name": "age", "type": "integer"},
+        {"name": "grade", "type": "number"},
+        {"name": "school", "type": "category", "values": ["GP", "MS"]},
+    ]
+    return json.dumps({"columns": columns, "questions": [{"title": "oldest", "sql": "max(age)"}]})
+
+
+def test_explore_finds_on_synapse_what_it_finds_here(
+    twin: Twin, jobs: SynapseJobs, lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    local = tmp_path / "local.json"
+    settings = Settings.from_env(home=tmp_path / "home")
+    LocalSpark(settings).submit(EXPLORE, ["--input", str(table(tmp_path)), "--output", str(local), "--spec", spec()])
+    lake.put(table(tmp_path), "data/table.parquet")
+    arguments = ["--input", lake.url("data/table.parquet"), "--output", lake.url("out/profile.json"), "--spec", spec()]
+    runner = SynapseSpark(jobs, lake, NAME, {"noria:pipeline": "students", "noria:run": "r1", "noria:stage": "explore"})
+
+    runner.submit(EXPLORE, arguments)
+
+    assert json.loads(lake.read("out/profile.json")) == json.loads(local.read_text())
+    batches = list(jobs._client.named(NAME))
+    assert [batch.tags["noria:stage"] for batch in batches] == ["explore"]
+    assert f"livyId={batches[0].id}" in caplog.text
+    uploads = twin.requests("storage", "PUT", "/code/")
+    runner.submit(EXPLORE, arguments)  # the batch of that name has succeeded
+    assert len(twin.requests("synapse", "POST")) == 1
+    again = SynapseSpark(jobs, lake, f"{NAME}-again")
+    twin.set("synapse", failure={"source": "System", "errorCode": "POOL", "message": "no"})
+    with pytest.raises(JobError, match="System POOL: no"):
+        again.submit(EXPLORE, arguments)
+    assert len(twin.requests("synapse", "POST")) == 2
+    assert len(uploads) == len(twin.requests("storage", "PUT", "/code/")) > 0  # the same script is uploaded once
+    assert not [secret for secret in twin.planted_secrets if secret in caplog.text]
+
+
+def test_a_lost_answer_to_a_submit_leaves_one_batch(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True)
+    twin.fault("synapse", method="POST", times=1, lose_response=True)
+
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+
+    assert [str(batch.id) for batch in jobs._client.named(NAME)] == [job_id]
+    assert len(twin.requests("synapse", "POST")) == 1
+
+
+@pytest.mark.parametrize(("status", "headers"), [(429, {"Retry-After": "1"}), (500, {}), (503, {})])
+def test_a_submit_that_was_refused_for_the_moment_is_tried_again(
+    twin: Twin, jobs: SynapseJobs, lake: Lake, script, status: int, headers: dict[str, str]
+) -> None:
+    twin.set("synapse", endless=True)
+    twin.fault("synapse", method="POST", times=1, status=status, headers=headers)
+
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+
+    assert [str(batch.id) for batch in jobs._client.named(NAME)] == [job_id]
+    assert len(twin.requests("synapse", "POST")) == 2
+
+
+def test_throttling_of_every_call_is_waited_out(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True)
+    twin.fault("synapse", seconds=2, status=429, headers={"Retry-After": "1"})
+
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+    twin.fault("synapse", times=2, status=503)
+    running(jobs, job_id)
+    twin.fault("synapse", times=1, lose_response=True)
+    jobs.cancel(job_id)
+
+    assert wait(jobs, job_id).state == "cancelled"
+    assert 2 <= len([request for request in twin.requests("synapse") if request.status == 429]) <= 3
+
+
+def test_cancel_ends_the_processes_and_may_be_said_twice(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True)
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+    running(jobs, job_id)
+    while not whole_log(jobs, job_id):
+        time.sleep(0.1)
+    assert whole_log(jobs, job_id) == "working for ever\n"
+    assert processes(twin, "working for ever")
+
+    jobs.cancel(job_id)
+    jobs.cancel(job_id)
+    jobs.cancel("999999")
+
+    assert jobs.status(job_id) == JobStatus("cancelled", "killed")
+    psutil.wait_procs(processes(twin, "working for ever"), timeout=5)
+    assert not processes(twin, "working for ever")
+
+
+def test_a_batch_that_others_ended_is_cancelled(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True, killed=True)
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+    assert wait(jobs, job_id).state == "cancelled"
+    twin.set("synapse", endless=True, killed=False)
+    assert jobs.submit(NAME, script(""), [], lake=lake) != job_id
+
+
+def test_a_pool_that_starts_slowly_lets_wait(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True, start_seconds=1.0)
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+    waiting = wait(jobs, job_id, lambda status: "starting" in status.detail)
+    assert waiting == JobStatus("waiting", "starting (ResourceAcquisition)")
+    assert jobs.log(job_id, 0) == ("", 0)
+    running(jobs, job_id)
+
+
+def test_a_script_that_fails_says_why(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    code = (
+        "import sys; open(sys.argv[1], 'w').write('left'); print('größe', file=sys.stderr); sys.exit('no column age')"
+    )
+    with pytest.raises(JobError, match="no column age") as caught:
+        SynapseSpark(jobs, lake, NAME).submit(script(code), [lake.url("out/left.txt")])
+    assert "User Spark_" in str(caught.value)
+    assert "größe\nno column age" in str(caught.value)  # the driver's last lines
+    assert lake.read("out/left.txt") == b"left"
+
+
+@pytest.mark.parametrize(
+    ("upset", "expected", "said"),
+    [
+        (lambda twin: twin.set("synapse", vcores=0), QuotaError, r"12 vcores.*0 core limit"),
+        (
+            lambda twin: twin.fault("synapse", status=401, body=json.dumps(ROLE)),
+            AccessError,
+            "Synapse Compute Operator",
+        ),
+        (lambda twin: twin.set("identity", tenant="another"), AccessError, "another tenant"),
+    ],
+)
+def test_what_will_not_pass_says_what_to_do(
+    twin: Twin,
+    jobs: SynapseJobs,
+    lake: Lake,
+    script,
+    upset: Callable[[Twin], None],
+    expected: type[NoriaError],
+    said: str,
+) -> None:
+    lake.create("code/here", b"")
+    upset(twin)
+    with pytest.raises(expected, match=said) as caught:
+        jobs.submit(NAME, script(""), [], lake=lake)
+    assert "Spark pool pool of Synapse workspace noria" in str(caught.value)
+    assert not caught.value.retryable
+    assert len(twin.requests("synapse", "POST")) <= 1
+
+
+def test_a_pool_that_is_not_there_is_named(twin: Twin, lake: Lake, script) -> None:
+    connection = twin.connection(SYNAPSE)
+    elsewhere = SynapseJobs(type(connection)(SYNAPSE, connection.host, extra={**connection.extra, "sparkPool": "huge"}))
+    with pytest.raises(RefusedError, match="Spark pool huge of Synapse workspace noria"):
+        elsewhere.submit(NAME, script(""), [], lake=lake)
+
+
+def test_tokens_that_expire_are_renewed(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True)
+    twin.set("identity", lifetime_seconds=2)
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+    time.sleep(2.5)
+    assert running(jobs, job_id)
+
+
+def test_a_token_that_was_refused_is_not_used_again(twin: Twin, jobs: SynapseJobs) -> None:
+    twin.set("identity", tenant="another")
+    with pytest.raises(AccessError):
+        jobs.submit(NAME, EXPLORE, [], lake=open_lake("unused"))
+    twin.reset()
+    with pytest.raises(RefusedError, match="batch 999999"):
+        jobs.status("999999")
+
+
+def test_a_batch_is_found_behind_a_page_of_others(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", failure={"source": "User", "errorCode": "E", "message": "m"})
+    file = script("")
+    options = jobs._options(NAME, lake.url("job.py"), [], {}, {})
+    ids = [str(jobs._client.create(options, set()).id) for _ in range(21)]
+    wait(jobs, ids[-1])
+    twin.set("synapse", endless=True, failure=None)
+    job_id = jobs.submit(NAME, file, [], lake=lake)
+    assert jobs.submit(NAME, file, [], lake=lake) == job_id
+
+
+def test_sigterm_ends_the_batch(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from noria.compute.synapse import SynapseJobs, SynapseSpark\n"
+        "from noria.lake import open_lake; from noria.settings import Settings\n"
+        "from noria.azure import AzureConnection\n"
+        "settings = Settings.from_env()\n"
+        "adls, synapse = (AzureConnection.parse(i, settings.connection_text(i)) for i in ('adls_default', "
+        "'azure_synapse_default'))\n"
+        "SynapseSpark(SynapseJobs(synapse), open_lake(sys.argv[1], adls), sys.argv[2]).submit(Path(sys.argv[3]), [])\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, lake.root, NAME, script("")], env={**os.environ}) as process:
+        deadline = time.monotonic() + 30
+        while not processes(twin, "working for ever") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+    states = [batch.state for batch in jobs._client.named(NAME)]
+    assert states == ["killed"]
+
+
+def test_the_link_names_the_batch(jobs: SynapseJobs, twin: Twin, lake: Lake, script) -> None:
+    twin.set("synapse", endless=True)
+    job_id = jobs.submit(NAME, script(""), [], lake=lake)
+    assert re.search(rf"/sparkapplication/{NAME}\?.*workspaces%2Fnoria&livyId={job_id}&sparkPool", jobs.link(job_id))
