@@ -97,6 +97,7 @@ class Twin:
         headers: Mapping[str, str] | None = None,
         body: str | None = None,
         delay_seconds: float = 0.0,
+        hold_seconds: float = 0.0,
         lose_response: bool = False,
     ) -> None:
         """Mistreat requests from now on; see state.Fault."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
 from typing import Any
@@ -59,7 +58,7 @@ class Recorder:
         elif fault is not None and fault.status is not None:
             await _refuse(fault, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _held(send, fault.hold_seconds) if fault else send)
 
     async def _lose(self, scope: Scope, receive: Receive, raw: Send) -> None:
         """Let the service do its work to the end; the caller sees its connection break."""
@@ -75,13 +74,24 @@ class Recorder:
             cycle.disconnected = True
 
 
+async def drain(receive: Receive) -> None:
+    """Read a request to its end, so that its sender reads the answer instead of failing to write."""
+    more = True
+    while more:
+        more = (await receive()).get("more_body", False)
+
+
+def _held(send: Send, seconds: float) -> Send:
+    async def later(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await asyncio.sleep(seconds)
+        await send(message)
+
+    return later
+
+
 async def _refuse(fault: Fault, receive: Receive, send: Send) -> None:
-    """Read the request to its end, as a service behind a load balancer does, then say no."""
-    with contextlib.suppress(KeyError):
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                break
+    await drain(receive)
     body = (fault.body or "").encode()
     headers = {"content-type": "application/json", **{k.lower(): v for k, v in fault.headers.items()}}
     headers["content-length"] = str(len(body))

@@ -34,7 +34,7 @@ SUBSCRIPTION = "5a0c6ef0-3f3b-4d7b-8f6a-0c5d1b1d9a01"
 RESOURCE_GROUP = "noria"
 WORKSPACE, PRODUCTION_WORKSPACE = "noria", "noria-production"
 SPARK_POOL, COMPUTE = "pool", "cluster"
-KEEP_REQUESTS, KEEP_SECRETS = 200_000, 20_000
+KEEP_REQUESTS, KEEP_SECRETS = 100_000, 20_000
 
 
 @dataclass
@@ -72,6 +72,7 @@ class Fault:
         after: So many requests of the kind are left alone first.
         status: Answer this without doing anything; with `headers` and `body`.
         delay_seconds: Wait before all else.
+        hold_seconds: Do the work, then wait with the answer.
         lose_response: Do the work, then break the connection without an answer.
     """
 
@@ -85,6 +86,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None
     delay_seconds: float = 0.0
+    hold_seconds: float = 0.0
     lose_response: bool = False
     begun: float = field(default_factory=time.monotonic)
 
@@ -128,7 +130,6 @@ class TwinState:
     port: int
     control_port: int
     certificate: Certificate
-    guard_allows: tuple[str, ...] = ()
     identity_header: str = field(default_factory=lambda: secrets.token_hex(16))
     signing_key: str = field(default_factory=lambda: secrets.token_hex(32))
     vault: dict[str, str] = field(default_factory=dict)
@@ -244,7 +245,6 @@ class TwinState:
             "no_proxy": "localhost,.localhost,127.0.0.1",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(GUARD), os.environ.get("PYTHONPATH")))),
             "NORIA_TWIN_GUARD": str(self.folder / "guard.log"),
-            "NORIA_TWIN_GUARD_ALLOWS": ",".join(self.guard_allows),
             **connections,
         }
 
