@@ -129,29 +129,40 @@ def test_explore_finds_on_synapse_what_it_finds_here(
     twin: Twin, jobs: SynapseJobs, lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
+    lake.put(table(tmp_path), "data/table.parquet")
+    arguments = ["--input", lake.url("data/table.parquet"), "--output", lake.url("out/profile.json"), "--spec", spec()]
+    tags = {"noria:pipeline": "students", "noria:run": "r1", "noria:stage": "explore"}
+    job_id = jobs.submit(NAME, EXPLORE, arguments, lake=lake, tags=tags)
     local = tmp_path / "local.json"
     settings = Settings.from_env(home=tmp_path / "home")
     LocalSpark(settings).submit(EXPLORE, ["--input", str(table(tmp_path)), "--output", str(local), "--spec", spec()])
-    lake.put(table(tmp_path), "data/table.parquet")
-    arguments = ["--input", lake.url("data/table.parquet"), "--output", lake.url("out/profile.json"), "--spec", spec()]
-    runner = SynapseSpark(jobs, lake, NAME, {"noria:pipeline": "students", "noria:run": "r1", "noria:stage": "explore"})
 
-    runner.submit(EXPLORE, arguments)
+    SynapseSpark(jobs, lake, NAME, tags).submit(EXPLORE, arguments)  # waits for the batch that runs
 
     assert json.loads(lake.read("out/profile.json")) == json.loads(local.read_text())
-    batches = list(jobs._client.named(NAME))
-    assert [batch.tags["noria:stage"] for batch in batches] == ["explore"]
-    assert f"livyId={batches[0].id}" in caplog.text
-    uploads = twin.requests("storage", "PUT", "/code/")
-    runner.submit(EXPLORE, arguments)  # the batch of that name has succeeded
+    batches = [(str(batch.id), batch.tags) for batch in jobs._client.named(NAME)]
+    assert batches == [(job_id, tags)]
+    assert f"livyId={job_id}" in caplog.text
+    SynapseSpark(jobs, lake, NAME).submit(EXPLORE, arguments)  # has succeeded
     assert len(twin.requests("synapse", "POST")) == 1
-    again = SynapseSpark(jobs, lake, f"{NAME}-again")
-    twin.set("synapse", failure={"source": "System", "errorCode": "POOL", "message": "no"})
-    with pytest.raises(JobError, match="System POOL: no"):
-        again.submit(EXPLORE, arguments)
-    assert len(twin.requests("synapse", "POST")) == 2
-    assert len(uploads) == len(twin.requests("storage", "PUT", "/code/")) > 0  # the same script is uploaded once
     assert not [secret for secret in twin.planted_secrets if secret in caplog.text]
+
+
+def test_a_script_is_uploaded_once_for_each_content(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+    twin.set("synapse", failure={"source": "System", "errorCode": "POOL", "message": "no"})
+
+    def uploads() -> int:
+        with pytest.raises(JobError, match="dead; System POOL: no"):
+            SynapseSpark(jobs, lake, NAME).submit(script(code), [])
+        return len(twin.requests("storage", "PUT", "/code/"))
+
+    code = uuid.uuid4().hex
+    first = uploads()
+    assert first > 0
+    assert uploads() == first
+    code = uuid.uuid4().hex
+    assert uploads() == 2 * first
+    assert len(list(lake.list("code"))) == 2
 
 
 def test_a_lost_answer_to_a_submit_leaves_one_batch(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
@@ -276,9 +287,9 @@ def test_a_pool_that_is_not_there_is_named(twin: Twin, lake: Lake, script) -> No
 
 def test_tokens_that_expire_are_renewed(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
     twin.set("synapse", endless=True)
-    twin.set("identity", lifetime_seconds=2)
+    twin.set("identity", lifetime_seconds=1)
     job_id = jobs.submit(NAME, script(""), [], lake=lake)
-    time.sleep(2.5)
+    time.sleep(1.2)
     assert running(jobs, job_id)
 
 

@@ -35,7 +35,7 @@ from noria.azure.connection import AzureConnection
 from noria.azure.redact import without_secrets
 from noria.compute.remote import JobState, JobStatus
 from noria.compute.synapse_client import PoolClient
-from noria.errors import InputError, JobError, RefusedError
+from noria.errors import AccessError, InputError, JobError, RefusedError
 
 if TYPE_CHECKING:
     from azure.synapse.spark.models import SparkBatchJob, SparkBatchJobOptions
@@ -208,7 +208,11 @@ class SynapseJobs:
     def _written(self, batch: SparkBatchJob, stream: str, start: int) -> bytes:
         """The whole lines of one file from a byte on; all of it once the batch has ended."""
         is_final = status_of(batch).is_final
-        data = self._client.driver_log(batch, stream, start, _LOG_BYTES)
+        try:
+            data = self._client.driver_log(batch, stream, start, _LOG_BYTES)
+        except (AccessError, RefusedError) as error:  # a batch does not fail because its log cannot be read
+            log.warning("%s", error)
+            data = None
         if data is None and is_final and stream == "stderr":
             data = "".join(f"{line}\n" for line in batch.log_lines or ()).encode()[start:]
         if data is None:

@@ -148,7 +148,7 @@ class PoolClient:
         raise AssertionError("count ended")
 
     def _forget_tokens(self) -> None:
-        """Use another credential: one keeps a token until it expires by this machine's clock, whatever a service says."""
+        """Use another credential: one keeps a token until it expires by this clock, whatever a service says."""
         self._connection = dataclasses.replace(self._connection)
         self.__dict__.pop("_sdk", None)
         self.__dict__.pop("_plain", None)

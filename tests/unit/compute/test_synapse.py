@@ -230,3 +230,83 @@ def test_pauses_double_and_are_at_least_what_the_service_asks_for(
     error = UnavailableError("throttled")
     error.__context__ = HttpResponseError(response=Answer(429, "", **headers))  # type: ignore[arg-type]
     assert synapse_client.pause_seconds(error, failures) == seconds
+
+
+class Clock:
+    """Time that passes by waiting."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(synapse_client.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(synapse_client.time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry_After": "1"}, {"Retry_After": "10"}])
+def test_half_a_minute_of_throttling_is_survived(monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]) -> None:
+    clock, client = Clock(monkeypatch), synapse_client.PoolClient(connection(), "https://ws", "small", "pool")
+
+    def throttled() -> str:
+        if clock.now < 30:
+            raise HttpResponseError(response=Answer(429, "", **headers))  # type: ignore[arg-type]
+        return "done"
+
+    assert client._ask(throttled) == "done"
+    assert clock.now < 60
+
+
+def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, client = Clock(monkeypatch), synapse_client.PoolClient(connection(), "https://ws", "small", "pool")
+
+    def down() -> str:
+        raise HttpResponseError(response=Answer(503, "{}"))  # type: ignore[arg-type]
+
+    with pytest.raises(UnavailableError, match="503"):
+        client._ask(down)
+    assert 100 < clock.now <= synapse_client.PATIENCE_SECONDS
+
+
+class Refusing(Pool):
+    """Batches are told, their logs are not."""
+
+    def driver_log(self, *_: object) -> bytes:
+        raise RefusedError("the log is no file", remedy="None.")
+
+
+def test_a_batch_whose_log_is_refused_is_followed_all_the_same() -> None:
+    found, _ = jobs()
+    ended = SparkBatchJob(id=1, name="n", state="dead", app_id="a", log_lines=["last", "words"])
+    found._client = Refusing(ended, SparkBatchJob(id=2, name="n", state="running", app_id="b"))  # type: ignore[assignment]
+    assert found.log("2", 0) == ("", 0)
+    assert found.log("1", 0) == ("last\nwords\n", 11)
+    assert found.log("1", 11) == ("", 11)
+
+
+class Written(Pool):
+    """Logs grow."""
+
+    def __init__(self, *batches: SparkBatchJob) -> None:
+        super().__init__(*batches)
+        self.files = {"stdout": b"", "stderr": b""}
+
+    def driver_log(self, _batch: SparkBatchJob, stream: str, position: int, limit: int) -> bytes:
+        return self.files[stream][position : position + limit]
+
+
+def test_both_logs_are_told_once_in_whole_lines() -> None:
+    batch = SparkBatchJob(id=1, name="n", state="running", app_id="a")
+    found, _ = jobs()
+    found._client = written = Written(batch)  # type: ignore[assignment]
+    assert found.log("1", 0) == ("", 0)
+    written.files = {"stdout": "a\nhö".encode(), "stderr": b"WARN x"}
+    text, position = found.log("1", 0)
+    assert text == "a\n"
+    written.files = {"stdout": "a\nhö\n".encode(), "stderr": b"WARN x\nlast"}
+    text, position = found.log("1", position)
+    assert text == "hö\nWARN x\n"
+    batch.state = "success"
+    text, position = found.log("1", position)
+    assert text == "last"
+    assert found.log("1", position) == ("", position)
