@@ -25,7 +25,7 @@ class Certificate:
     Attributes:
         certificate: The server's, with the authority's behind it.
         key: Of the server; nobody but the owner can read it.
-        bundle: What a client has to trust: the authority, and those that the world trusts.
+        bundle: What a client has to trust: the authority, and nobody else.
     """
 
     certificate: Path
@@ -33,9 +33,8 @@ class Certificate:
     bundle: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Certificate:
+    def make(cls, folder: Path, names: tuple[str, ...] = NAMES) -> Certificate:
         """New ones in a folder; they are good for a month."""
-        import certifi
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -66,11 +65,11 @@ class Certificate:
             .add_extension(_authority_usage(x509), critical=True)
             .sign(authority_key, hashes.SHA256())
         )
-        names: list[x509.GeneralName] = [x509.DNSName(name) for name in NAMES]
-        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        general: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+        general.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         server = (
             start("localhost", key, title)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.SubjectAlternativeName(general), critical=False)
             .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(authority_key, hashes.SHA256())
         )
@@ -79,7 +78,7 @@ class Certificate:
         made.certificate.write_bytes(server.public_bytes(pem) + authority.public_bytes(pem))
         made.key.touch(mode=0o600)
         made.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        made.bundle.write_bytes(authority.public_bytes(pem) + Path(certifi.where()).read_bytes())
+        made.bundle.write_bytes(authority.public_bytes(pem))
         return made
 
 

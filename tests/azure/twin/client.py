@@ -10,11 +10,12 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from noria.azure import AzureConnection
-from tests.azure.twin.state import CHECKOUT, Seen
+from tests.azure.twin.state import CHECKOUT, Fault, Seen
 
 STOP_SECONDS = 30
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -42,7 +43,7 @@ class Twin:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path, *, allows: tuple[str, ...] = ()) -> Iterator[Twin]:
+    def start(cls, folder: Path) -> Iterator[Twin]:
         """Start one for the length of a context.
 
         Raises:
@@ -50,10 +51,9 @@ class Twin:
         """
         folder.mkdir(parents=True, exist_ok=True)
         log_file = folder / "server.log"
-        options = [argument for name in allows for argument in ("--allow", name)]
         with log_file.open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.azure.twin", "--serve", "--folder", folder, *options],
+                [sys.executable, "-m", "tests.azure.twin", "--serve", "--folder", folder],
                 cwd=CHECKOUT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -84,25 +84,10 @@ class Twin:
         """A folder of the lake, a new one if none is named."""
         return f"{self._lake_url}/{folder or uuid.uuid4().hex[:12]}"
 
-    def fault(
-        self,
-        service: str,
-        *,
-        method: str | None = None,
-        path: str | None = None,
-        times: int | None = None,
-        seconds: float | None = None,
-        after: int = 0,
-        status: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: str | None = None,
-        delay_seconds: float = 0.0,
-        hold_seconds: float = 0.0,
-        lose_response: bool = False,
-    ) -> None:
-        """Mistreat requests from now on; see state.Fault."""
-        told = {k: v for k, v in locals().items() if k != "self"}
-        self._post("faults", told | {"headers": dict(headers or {})})
+    def fault(self, service: str, **how: Any) -> None:
+        """Mistreat requests from now on; `how` is what state.Fault says."""
+        told = asdict(Fault(service, **how))
+        self._post("faults", {k: v for k, v in told.items() if k != "begun"})
 
     def set(self, service: str, **knobs: Any) -> None:
         """Misbehaviour that only this service knows."""

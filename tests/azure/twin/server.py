@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from filelock import FileLock
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.azure.twin import control, storage
 from tests.azure.twin.certificate import Certificate
 from tests.azure.twin.children import CHILDREN
-from tests.azure.twin.recording import Recorder
+from tests.azure.twin.recording import Recorder, drain
 from tests.azure.twin.state import HOSTS, TwinState
 from tests.azure.twin.tokens import refusal
 
@@ -34,11 +35,13 @@ class Service:
         module: Where its `app(state)` is.
         audiences: What tokens must be for; `{port}` is the twin's.
         challenge: The resource that a refused caller is told to ask a token for.
+        open: Paths that are told to anybody.
     """
 
     module: str
     audiences: tuple[str, ...]
     challenge: str
+    open: tuple[str, ...] = ()
 
 
 SERVICES = {
@@ -56,6 +59,7 @@ SERVICES = {
             "https://ml.azure.com",
         ),
         "https://management.azure.com",
+        open=("/discovery",),
     ),
 }
 
@@ -67,6 +71,7 @@ class Door:
         service = SERVICES[name]
         place = {"host": HOSTS[name], "port": state.port}
         self._app, self._state, self._signed_too = app, state, name == "storage"
+        self._open = service.open
         self._audiences = [audience.format(**place) for audience in service.audiences]
         self._challenge = (
             f'Bearer authorization="{state.url("management")}/{state.tenant}", '
@@ -76,7 +81,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         why = refusal(self._state, authorization, self._audiences)
-        if why is None or (self._signed_too and self._is_signed(authorization, scope)):
+        if why is None or scope["path"] in self._open or (self._signed_too and self._is_signed(authorization, scope)):
             await self._app(scope, receive, send)
             return
         code = "InvalidAuthenticationInfo" if self._signed_too else "InvalidAuthenticationToken"
@@ -85,6 +90,7 @@ class Door:
             status_code=401,
             headers={"WWW-Authenticate": self._challenge, "x-ms-error-code": code},
         )
+        await drain(receive)
         await answer(scope, receive, send)
 
     @staticmethod
@@ -116,36 +122,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(
-    folder: Path, *, stop: asyncio.Event, ready: Callable[[TwinState], None], allows: tuple[str, ...]
-) -> None:
-    """Run the twin until `stop` is set.
-
-    Args:
-        folder: All its state.
-        stop: Set by whoever wants it to end.
-        ready: Called once everything answers.
-        allows: Names beside loopback that its environment's guard lets through.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _listener() as tls, _listener() as plain:
-        state = TwinState(
-            folder=folder,
-            port=tls.getsockname()[1],
-            control_port=plain.getsockname()[1],
-            certificate=Certificate.make(folder / "tls"),
-            guard_allows=allows,
-        )
-        async with AsyncExitStack() as undo:
-            undo.callback(CHILDREN.end)
-            services = {name: await _started(name, state, undo) for name in SERVICES}
-            pem = {"ssl_certfile": state.certificate.certificate, "ssl_keyfile": state.certificate.key}
-            await _run(undo, _Server(uvicorn.Config(Hosts(services), **COMMON, **pem)), tls)
-            await _run(undo, _Server(uvicorn.Config(control.app(state, stop.set), **COMMON)), plain)
-            ready(state)
-            await stop.wait()
-
-
 COMMON = {
     "lifespan": "off",
     "log_level": "error",
@@ -156,20 +132,35 @@ COMMON = {
 }
 
 
+async def serve(folder: Path, *, stop: asyncio.Event, ready: Callable[[TwinState], None]) -> None:
+    """Run the twin until `stop` is set.
+
+    Args:
+        folder: All its state.
+        stop: Set by whoever wants it to end.
+        ready: Called once everything answers.
+
+    Raises:
+        AzuriteError: Azurite is not installed or did not start.
+        Timeout: Another twin has the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock", blocking=False), _listener(folder / "port") as tls, _listener() as plain:
+        certificate = Certificate.make(folder / "tls")
+        state = TwinState(folder, tls.getsockname()[1], plain.getsockname()[1], certificate)
+        async with AsyncExitStack() as undo:
+            undo.callback(CHILDREN.end)
+            services = {name: await _started(name, state, undo) for name in SERVICES}
+            pem = {"ssl_certfile": certificate.certificate, "ssl_keyfile": certificate.key}
+            await _run(undo, _Server(uvicorn.Config(Hosts(services), **COMMON, **pem)), tls)
+            await _run(undo, _Server(uvicorn.Config(control.app(state, stop.set), **COMMON)), plain)
+            ready(state)
+            await stop.wait()
+
+
 async def _started(name: str, state: TwinState, undo: AsyncExitStack) -> ASGIApp:
-    try:
-        module = importlib.import_module(f"tests.azure.twin.{SERVICES[name].module}")
-    except ModuleNotFoundError as error:
-        if error.name != f"tests.azure.twin.{SERVICES[name].module}":
-            raise
-        app: ASGIApp = Starlette()
-    else:
-        app = module.app(state)
-    if isinstance(app, storage.Storage):
-        await app.start()
-        undo.push_async_callback(app.stop)
-    elif isinstance(app, Starlette):
-        await undo.enter_async_context(app.router.lifespan_context(app))
+    app: Starlette = importlib.import_module(f"tests.azure.twin.{SERVICES[name].module}").app(state)
+    await undo.enter_async_context(app.router.lifespan_context(app))
     return Recorder(name, Door(name, app, state), state)
 
 
@@ -187,8 +178,14 @@ async def _run(undo: AsyncExitStack, server: uvicorn.Server, listener: socket.so
         await asyncio.sleep(0.01)
 
 
-def _listener() -> socket.socket:
+def _listener(note: Path | None = None) -> socket.socket:
+    """A free port; if there is a note, the one of last time, since URLs that were kept hold it."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
+    try:
+        listener.bind(("127.0.0.1", int(note.read_text()) if note and note.exists() else 0))
+    except OSError:
+        listener.bind(("127.0.0.1", 0))
+    if note:
+        note.write_text(str(listener.getsockname()[1]))
     return listener

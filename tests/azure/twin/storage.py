@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
 import aiohttp
 import yarl
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from tests.azure.twin import azurite
 from tests.azure.twin.state import HOSTS, TwinState
@@ -18,6 +21,10 @@ BLOCK_BYTES = 256 * 1024
 HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect"}
 
 
+class _GoneError(Exception):
+    """The caller went away in the middle of its request."""
+
+
 class Storage:
     """The proxy and what is behind it."""
 
@@ -26,21 +33,27 @@ class Storage:
         self._session: aiohttp.ClientSession | None = None
         self._upstream = ""
 
-    async def start(self) -> None:
-        """Start Azurite and make the lake's container.
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """Start Azurite and make the lake's container; Azurite itself ends with all children.
 
         Raises:
             azurite.AzuriteError: It did not start.
         """
         port = azurite.start(self._state.folder / "azurite", self._state.certificate)
         self._upstream = f"https://127.0.0.1:{port}"
+        self._state.azurite_port = port
         trust = ssl.create_default_context(cafile=str(self._state.certificate.bundle))
-        self._session = aiohttp.ClientSession(
+        async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=trust),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             trust_env=False,
-        )
+        ) as self._session:
+            await self._make_container(self._session)
+            yield
+
+    async def _make_container(self, session: aiohttp.ClientSession) -> None:
         token, _expires = mint(self._state, AUDIENCE)
         headers = {
             "Host": f"{HOSTS['storage']}:{self._state.port}",
@@ -48,16 +61,17 @@ class Storage:
             "x-ms-version": "2023-11-03",
         }
         url = f"{self._upstream}/{self._state.container}?restype=container"
-        async with self._session.put(url, headers=headers) as answer:
+        async with session.put(url, headers=headers) as answer:
             if answer.status not in (201, 409):
                 raise azurite.AzuriteError(f"Azurite made no container: {answer.status} {await answer.text()}")
 
-    async def stop(self) -> None:
-        """Close the connections; Azurite itself ends with all children."""
-        if self._session is not None:
-            await self._session.close()
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._pass_on(scope, receive, send)
+        except _GoneError:
+            self._state.log(f"storage: the caller went away in the middle of {scope['method']} {scope['path']}")
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._session is not None
         target = scope["raw_path"].decode("latin-1").partition("?")[0]
         if scope["query_string"]:
@@ -79,16 +93,17 @@ class Storage:
             await send({"type": "http.response.body", "body": b""})
 
 
-def app(state: TwinState) -> ASGIApp:
-    """The proxy; it has to be started and stopped."""
-    return Storage(state)
+def app(state: TwinState) -> Starlette:
+    """The proxy, with Azurite for the length of its lifespan."""
+    storage = Storage(state)
+    return Starlette(routes=[Mount("/", app=storage)], lifespan=storage.lifespan)
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the caller went away in the middle of its request")
+            raise _GoneError
         if block := message.get("body"):
             yield block
         if not message.get("more_body", False):

@@ -1,31 +1,29 @@
-"""Keeps a process on loopback: it maps *.localhost to it and refuses every other name and address.
+"""Keeps a process on loopback: *.localhost is there, and every other name and address is refused.
 
 Python imports this at its start from PYTHONPATH. A refusal names what was looked for, and is written to the file that
-NORIA_TWIN_GUARD names, so that a test sees also what the process itself has swallowed.
+NORIA_TWIN_GUARD names, so that a test sees also what the process itself has swallowed. What native code does without
+Python's sockets (a JVM, gRPC) is not seen.
 """
 
-# ruff: noqa: PTH  (pathlib would cost every process its import)
+# ruff: noqa: PTH123, PTH120, PTH100
 
 import importlib.machinery
 import importlib.util
-import ipaddress
 import os
 import socket
 import sys
 
-_LOOPBACK = ("localhost", "")
-_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _real_getaddrinfo = socket.getaddrinfo
-_state = {"file": None, "allows": frozenset(), "hooked": False}
+_state = {"file": None, "hooked": False}
 
 
 class GuardError(OSError):
     """A process of the twin wanted to reach something outside loopback."""
 
 
-def install(file, allows=()):
+def install(file):
     """Stand guard in this process; `uninstall` ends it."""
-    _state["file"], _state["allows"] = file, frozenset(allows)
+    _state["file"] = file
     socket.getaddrinfo = _getaddrinfo
     if not _state["hooked"]:  # a hook cannot be taken away again; without a file it does nothing
         _state["hooked"] = True
@@ -39,30 +37,43 @@ def uninstall():
 
 
 def _getaddrinfo(host, *args, **kwargs):
+    """Resolves *.localhost, which not every system does."""
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
-    if isinstance(name, str):
-        if name.lower().rstrip(".").endswith(".localhost"):
-            host = "127.0.0.1"
-        elif not _is_near(name):
-            _refuse(name)
-    return _real_getaddrinfo(host, *args, **kwargs)
+    near = isinstance(name, str) and name.lower().rstrip(".").endswith(".localhost")
+    return _real_getaddrinfo("127.0.0.1" if near else host, *args, **kwargs)
+
+
+def _audit(event, arguments):
+    """Python tells of every look-up and every connection before it happens, whoever asks for it."""
+    if not event.startswith("socket.") or _state["file"] is None:
+        return
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        _check(arguments[0])
+    elif event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        sock, address = arguments
+        asks_only = event == "socket.connect" and sock.type & 0xF == socket.SOCK_DGRAM
+        if isinstance(address, tuple) and not asks_only:  # connecting a datagram socket sends nothing
+            _check(address[0], f"{address[0]}:{address[1]}")
+
+
+def _check(host, what=None):
+    host = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+    if isinstance(host, str) and not _is_near(host.lower().rstrip(".")):
+        _refuse(what or host)
 
 
 def _is_near(host):
-    """Whether a name or an address is this machine, or is allowed."""
-    bare = host.lower().rstrip(".")
-    if bare in _LOOPBACK or bare.endswith(".localhost") or bare in _state["allows"]:
+    """Whether a name or an address is this machine."""
+    if host in ("localhost", "") or host.endswith(".localhost"):
         return True
+    import ipaddress
+
     try:
-        address = ipaddress.ip_address(bare.partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return bare in _own_names()
-    return address.is_loopback or address.is_unspecified or _is_own(bare)
-
-
-def _own_names():
-    name = socket.gethostname().lower()
-    return (name, name.partition(".")[0])
+        own = socket.gethostname().lower()
+        return host in (own, own.partition(".")[0])
+    return address.is_loopback or address.is_unspecified or _is_own(host)
 
 
 def _is_own(address):
@@ -76,21 +87,8 @@ def _is_own(address):
     return True
 
 
-def _audit(event, arguments):
-    if event not in _EVENTS or _state["file"] is None:
-        return
-    sock, address = arguments[0], arguments[1]
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple):
-        return
-    if event == "socket.connect" and sock.type & 0xF == socket.SOCK_DGRAM:
-        return  # sends nothing: it is how a program asks for its own address
-    host = address[0]
-    if not _state["allows"] and not _is_near(host):
-        _refuse(f"{host}:{address[1]}")
-
-
 def _refuse(what):
-    program = " ".join(sys.argv[:3]) if hasattr(sys, "argv") else sys.executable
+    program = " ".join(getattr(sys, "argv", [])[:3]) or sys.executable
     with open(_state["file"], "a") as file:
         file.write(f"{what}\tprocess {os.getpid()}: {program}\n")
     raise GuardError(f"the offline twin keeps this process on loopback, and it wanted to reach {what}")
@@ -102,14 +100,10 @@ def _chain():
     rest = [path for path in sys.path if os.path.abspath(path or ".") != here]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
     if spec is not None and spec.loader is not None:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 if __name__ == "sitecustomize":
     if os.environ.get("NORIA_TWIN_GUARD"):
-        install(
-            os.environ["NORIA_TWIN_GUARD"],
-            [name for name in os.environ.get("NORIA_TWIN_GUARD_ALLOWS", "").split(",") if name],
-        )
+        install(os.environ["NORIA_TWIN_GUARD"])
     _chain()
