@@ -1,32 +1,40 @@
 """What every registry promises, over each back end."""
 
 import hashlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from noria.azure import ML
 from noria.errors import InputError
 from noria.gate import Champion, decide
 from noria.pipeline import Gate
 from noria.records import Candidate, Decision, Run
-from noria.registry import Registry, open_registry
+from noria.registry import Registry, open_azureml_registry, open_registry
+from tests.azure.twin.client import Twin
 from tests.support.learning import pipeline
 from tests.unit.test_gate import R2
 
+pytestmark = pytest.mark.slow
 
-def mlflow(folder: Path) -> Registry:
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """One for the module, since its database takes seconds to make; every test has a pipeline of its own."""
+    folder = tmp_path_factory.mktemp("mlflow")
     return open_registry(f"sqlite:///{folder}/registry/mlflow.db", folder)
 
 
-BACK_ENDS: dict[str, Callable[[Path], Registry]] = {"mlflow": mlflow}
+@pytest.fixture
+def azureml(twin: Twin) -> Registry:
+    return open_azureml_registry(twin.connection(ML))
 
 
-@pytest.fixture(scope="module", params=BACK_ENDS)
-def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """One registry for the module, since its database takes seconds to make; every test has a pipeline of its own."""
-    yield BACK_ENDS[request.param](tmp_path_factory.mktemp(request.param))
+@pytest.fixture(params=["mlflow", "azureml"])
+def registry(request: pytest.FixtureRequest) -> Registry:
+    found: Registry = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture

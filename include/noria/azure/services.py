@@ -15,6 +15,7 @@ class Service(enum.Enum):
     SYNAPSE = ("Synapse Compute Operator", "the Spark pool (a Synapse role: Synapse Studio, Manage, Access control)")
     ML = ("AzureML Data Scientist", "the Azure ML workspace")
     REGISTRY = ("AzureML Data Scientist", "the Azure ML workspace that keeps the models")
+    ARTIFACTS = ("Storage Blob Data Contributor", "the storage account of the Azure ML workspace")
     VAULT = ("Key Vault Secrets User", "the key vault")
     COSTS = ("Cost Management Reader", "the subscription")
 
@@ -24,4 +25,4 @@ class Service(enum.Enum):
     @property
     def keeps_state(self) -> bool:
         """Whether its refusals are StorageErrors: the lake and the registry."""
-        return self in (Service.STORAGE, Service.REGISTRY)
+        return self in (Service.STORAGE, Service.REGISTRY, Service.ARTIFACTS)

@@ -7,24 +7,22 @@ file as its artifact. What belongs together is found again by the tag `noria.run
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from typing_extensions import override
 
-from noria.errors import InputError, StorageError, StorageUnavailableError
-from noria.records import Candidate, ChampionVersion, Decision, HoldoutRule, Run
+from noria.errors import StorageError, StorageUnavailableError
+from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.registry.base import CHAMPION, Registry
+from noria.registry.facts import tags_of, version_of
+from noria.registry.package import MODEL_FILE, checked, package
 from noria.settings import without_userinfo
 
 if TYPE_CHECKING:
@@ -33,9 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _LOCK_SECONDS = 120
-_MODEL_FILE = "model.skops"
 _FOLDER = "model"
-_SERVED_BY = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost-cpu")
 
 
 class MlflowRegistry(Registry):
@@ -69,12 +65,9 @@ class MlflowRegistry(Registry):
 
         with _translated(self._url):
             found = self._client.get_model_version(name, version)
-            source = f"{found.source.rstrip('/')}/{_MODEL_FILE}"
+            source = f"{found.source.rstrip('/')}/{MODEL_FILE}"
             file = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=self._url))
-        expected, got = found.tags["noria.model_sha256"], hashlib.sha256(file.read_bytes()).hexdigest()
-        if got != expected:
-            raise InputError(f"model file of {name} version {version} has SHA-256 {got}", expected=expected)
-        return file
+        return checked(file, found.tags["noria.model_sha256"], name, version)
 
     @override
     def register(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> ChampionVersion:
@@ -165,14 +158,14 @@ class MlflowRegistry(Registry):
         """MLflow run first, then its model, then the version, which makes it count."""
         tracked = self._tracked_run(run, candidate)
         with tempfile.TemporaryDirectory(dir=_scratch(self._home)) as folder:
-            _package(Path(folder), model_file, candidate)
+            package(Path(folder), model_file, candidate)
             self._client.log_artifacts(tracked.info.run_id, folder, _FOLDER)
         self._client.set_terminated(tracked.info.run_id)
         version = self._client.create_model_version(
             run.pipeline.name,
             f"{tracked.info.artifact_uri}/{_FOLDER}",
             tracked.info.run_id,
-            tags=_tags(run, candidate, decision),
+            tags=tags_of(run, candidate, decision),
             description="; ".join(decision.reasons),
         )
         return str(version.version)
@@ -199,55 +192,9 @@ def _scratch(home: Path) -> Path:
     return folder
 
 
-def _package(folder: Path, model_file: Path, candidate: Candidate) -> None:
-    """An MLflow model around the very bytes of the model file, so that `mlflow.pyfunc.load_model` reads it."""
-    import mlflow.pyfunc
-    from mlflow.models import Model
-
-    requirements = [f"{package}=={installed_version(package)}" for package in _SERVED_BY]
-    shutil.copyfile(model_file, folder / _MODEL_FILE)
-    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
-    model = Model(model_uuid=candidate.model_sha256[:32])
-    mlflow.pyfunc.add_to_model(model, loader_module="mlflow.sklearn", model_path=_MODEL_FILE)
-    model.add_flavor(
-        "sklearn",
-        pickled_model=_MODEL_FILE,
-        sklearn_version=installed_version("scikit-learn"),
-        serialization_format="skops",
-        skops_trusted_types=list(candidate.model_types),
-    )
-    model.save(str(folder / "MLmodel"))
-
-
-def _tags(run: Run, candidate: Candidate, decision: Decision) -> dict[str, str]:
-    return {
-        "noria.run_id": run.run_id,
-        "noria.snapshot_id": candidate.snapshot_id,
-        "noria.code": candidate.code,
-        "noria.verdict": decision.verdict,
-        "noria.estimator": candidate.estimator,
-        "noria.holdout_sha256": candidate.holdout_sha256,
-        "noria.model_sha256": candidate.model_sha256,
-        "noria.metrics": json.dumps(candidate.metrics),
-        "noria.previous_champion": decision.previous_champion or "",
-        "noria.holdout": HoldoutRule.of(run.pipeline).model_dump_json(),
-    }
-
-
 def _version(found: ModelVersion, *, is_champion: bool) -> ChampionVersion:
-    tags = found.tags
-    return ChampionVersion(
-        version=str(found.version),
-        is_champion=is_champion,
-        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-        run_id=tags["noria.run_id"],
-        snapshot_id=tags["noria.snapshot_id"],
-        estimator=tags["noria.estimator"],
-        metrics=json.loads(tags["noria.metrics"]),
-        model_sha256=tags["noria.model_sha256"],
-        previous_champion=tags["noria.previous_champion"] or None,
-        holdout=HoldoutRule.model_validate_json(rule) if (rule := tags.get("noria.holdout")) else None,
-    )
+    created_at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+    return version_of(str(found.version), found.tags, created_at, is_champion=is_champion)
 
 
 @contextlib.contextmanager

@@ -124,6 +124,7 @@ class TwinState:
         signing_key: Signs tokens.
         vault: Secrets by name.
         knobs: service -> knob -> value: misbehaviour that only that service knows.
+        azurite_port: Where Azurite itself is, for services that keep their files there.
     """
 
     folder: Path
@@ -137,6 +138,7 @@ class TwinState:
     faults: list[Fault] = field(default_factory=list)
     seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=KEEP_REQUESTS))
     planted: dict[str, None] = field(default_factory=dict)
+    azurite_port: int = 0
     account: str = ACCOUNT
     account_key: str = ACCOUNT_KEY
     container: str = CONTAINER

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from tests.azure.twin.guard import sitecustomize as guard
 from tests.azure.twin.ml import assets, workspace
 from tests.azure.twin.ml.state import Plane
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def app(state: TwinState) -> Starlette:
     """The control plane over the state of a twin."""
+    guard.install(state.environment()["NORIA_TWIN_GUARD"])  # it is a customer of the storage beside it, by its name
     plane = Plane(state)
     return Starlette(routes=[*workspace.routes(plane), *assets.routes(plane), *_job_routes(plane)])
 

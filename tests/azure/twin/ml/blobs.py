@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
     from tests.azure.twin.ml.state import Call
     from tests.azure.twin.state import TwinState
+
+ARTIFACTS = "azureml"
+"""Container of the artifact store, where logs are."""
 
 
 class Blobs:
@@ -67,10 +72,31 @@ class Blobs:
         self.ensure(container)
         return f"{self._state.url('storage')}/{container}", self.sas(container)
 
+    def download(self, container: str, prefix: str, target: Path) -> None:
+        """All blobs below a prefix, into a folder."""
+        client = self._client.get_container_client(container)
+        part = target.with_name(f".{target.name}.part")
+        for name in client.list_blob_names(name_starts_with=prefix):
+            file = part / name.removeprefix(prefix).lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(client.download_blob(name).readall())
+        part.rename(target)
+
+    def publish(self, files: Mapping[str, Path]) -> dict[str, str]:
+        """Put files into the artifact store; name -> URL that needs no other credential."""
+        if not files:
+            return {}
+        self.ensure(ARTIFACTS)
+        signature = self.sas(ARTIFACTS)
+        for name, file in files.items():
+            self._client.get_blob_client(ARTIFACTS, name).upload_blob(file.read_bytes(), overwrite=True)
+        return {name: f"{self._state.url('storage')}/{ARTIFACTS}/{name}?{signature}" for name in files}
+
     @functools.cached_property
     def _client(self) -> BlobServiceClient:
         from azure.storage.blob import BlobServiceClient
 
-        return BlobServiceClient.from_connection_string(
-            self._state.connection_string, connection_verify=str(self._state.certificate.bundle)
-        )
+        # Azurite itself, not the service before it: what the control plane does is no request of a caller's.
+        url = f"https://127.0.0.1:{self._state.azurite_port}/{self.account}"
+        key = {"account_name": self.account, "account_key": self._state.account_key}
+        return BlobServiceClient(url, key, connection_verify=str(self._state.certificate.bundle))
