@@ -32,12 +32,15 @@ class Blobs:
 
     async def is_file(self, name: str) -> bool:
         """Whether a file, and no folder, stands there."""
-        from azure.core.exceptions import ResourceNotFoundError
+        from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError
 
         if not name:
             return False
         try:
             return not _is_folder(await self.client(name).get_blob_properties())
+        except ClientAuthenticationError:
+            await self.client(name).download_blob()  # refused too, but with words: an answer to HEAD has none
+            raise
         except ResourceNotFoundError as error:
             if error.error_code != "BlobNotFound":  # the container, for one
                 raise

@@ -40,6 +40,7 @@ def file_system(place: AbfsUrl, connection: AzureConnection | None) -> AzureBlob
         InputError: The connection is for another account, or cannot be used.
     """
     from adlfs import AzureBlobFileSystem
+    from azure.core.exceptions import AzureError
 
     client = _client(place, connection)
 
@@ -47,13 +48,20 @@ def file_system(place: AbfsUrl, connection: AzureConnection | None) -> AzureBlob
         def do_connect(self) -> None:
             self.service_client = client
 
-    return FileSystem(
+    def keep_quiet(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Where several blocks fail the SDK raises the first one's error; asyncio would print all others as lost.
+        if not isinstance(context.get("exception"), AzureError):
+            loop.default_exception_handler(context)
+
+    files = FileSystem(
         account_name=place.account,
         anon=True,  # no identity of its own: the client has one
         max_concurrency=CONCURRENCY,
         skip_instance_cache=True,
         use_listings_cache=False,
     )
+    files.loop.call_soon_threadsafe(files.loop.set_exception_handler, keep_quiet)
+    return files
 
 
 def _client(place: AbfsUrl, connection: AzureConnection | None) -> BlobServiceClient:
@@ -69,8 +77,8 @@ def _client(place: AbfsUrl, connection: AzureConnection | None) -> BlobServiceCl
     }
     text = connection.get("connection_string") if connection else ""
     if not text:
-        host = (connection.get("account_host") if connection else "") or place.blob_host
-        return BlobServiceClient(f"https://{host}", credential=_AsyncCredential(_credential(connection)), **options)
+        url = f"https://{place.blob_host}"
+        return BlobServiceClient(url, credential=_AsyncCredential(_credential(connection)), **options)
     try:
         client = BlobServiceClient.from_connection_string(text, **options)
     except ValueError:  # its message may hold the key

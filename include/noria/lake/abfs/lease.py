@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LEASE_SECONDS = 30
 """How long a lease outlives its holder; Azure allows 15 to 60."""
+RENEW_SECONDS = 10.0
 _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 1.0
 
 
@@ -71,7 +72,7 @@ class Lease:
         return True
 
     def _keep(self, over: threading.Event) -> None:
-        while not over.wait(LEASE_SECONDS / 3):
+        while not over.wait(RENEW_SECONDS):
             try:
                 if not self.held():
                     log.warning("the lease on %s is lost", self._blob.blob_name)
