@@ -1,7 +1,8 @@
 """Makes .venv from the committed locks; needs nothing but Python and the package registry.
 
-    python3 tools/setup.py [--test]
+    python3 tools/setup.py [--test] [--twin]
 
+Azurite, which the offline twin of Azure needs, comes from npm where Node.js is there; without it the twin is left out.
 Nothing outside the checkout is changed. When the locks are as they were, nothing is done. The syntax is kept old, so that
 an old Python can say what is wrong with it.
 """
@@ -24,10 +25,12 @@ from pathlib import Path
 OLDEST, NEWEST = (3, 11), (3, 13)
 SUPPORTED = "Python 3.11, 3.12 or 3.13"
 JAVA_NEEDED = 17
+NODE_NEEDED = 20
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "noria-setup.json"
 LOCK = ROOT / ".cache" / "setup.lock"
+AZURITE = ROOT / "tools" / "azurite"
 HINTS = [
     (
         r"certificate|unknownissuer",
@@ -36,12 +39,12 @@ HINTS = [
     ),
     (r"no space left|disk quota", "The disk is full: about 3 GB are needed below {root}."),
     (
-        r"dns error|name resolution|could not connect|connection (refused|reset)|timed? ?out|unreachable|newconnectionerror|proxy|no matching distribution|error sending request|failed to fetch",
+        r"dns error|name resolution|could not connect|connection (refused|reset)|timed? ?out|unreachable|newconnectionerror|proxy|no matching distribution|error sending request|failed to fetch|ENOTFOUND|EAI_AGAIN|ECONNREFUSED",
         "The package registry could not be reached. Check the network; behind a proxy or with a mirror set HTTPS_PROXY, "
-        "UV_INDEX_URL and PIP_INDEX_URL. Run again: what was downloaded is kept.",
+        "UV_INDEX_URL, PIP_INDEX_URL and npm_config_registry. Run again: what was downloaded is kept.",
     ),
     (
-        r"hash mismatch|do not match the hashes",
+        r"hash mismatch|do not match the hashes|EINTEGRITY",
         "A package is not the one that was locked: the registry served other bytes.",
     ),
     (r"permission denied|read-only file system", "No permission to write below {root}."),
@@ -55,7 +58,8 @@ class SetupError(Exception):
 def main():
     """Set up and say how long it took; the exit code."""
     parser = argparse.ArgumentParser(description="Make .venv from the committed locks.")
-    parser.add_argument("--test", action="store_true", help="the test tools as well")
+    parser.add_argument("--test", action="store_true", help="the test tools as well, with Azurite")
+    parser.add_argument("--twin", action="store_true", help="Azurite as well")
     arguments = parser.parse_args()
     try:
         check_python()
@@ -63,6 +67,8 @@ def main():
         with LOCK.open("w") as lock:
             take(lock)
             set_up(test=arguments.test)
+            if arguments.test or arguments.twin:
+                set_up_azurite()
     except SetupError as error:
         print("setup: " + str(error), file=sys.stderr)
         return 1
@@ -126,6 +132,41 @@ def set_up(test):
     install(requirements)
     STAMP.write_text(json.dumps(wanted, indent=1))
     say("ready in {:.0f} s".format(time.monotonic() - started))
+
+
+def set_up_azurite():
+    """Bring Azurite to what its lock says; what goes wrong here is told and stops nothing else."""
+    stamp = AZURITE / "node_modules" / "noria-setup.json"
+    wanted = {"place": str(AZURITE), "hash": digest(AZURITE / "package-lock.json")}
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(stamp.read_text()) == wanted:
+            return
+    missing = node_missing()
+    if missing:
+        say("the offline twin of Azure is left out: {}. Install Node.js {} or later".format(missing, NODE_NEEDED))
+        return
+    started = time.monotonic()
+    say("installing Azurite for the offline twin of Azure (130 MB)")
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+    try:
+        command(npm, cwd=AZURITE)
+    except SetupError as error:
+        say("the offline twin of Azure is left out: {}".format(error))
+        return
+    stamp.write_text(json.dumps(wanted, indent=1))
+    say("Azurite is ready in {:.0f} s".format(time.monotonic() - started))
+
+
+def node_missing():
+    """What there is not of Node.js; nothing if all is there."""
+    for program in ("node", "npm"):
+        if not shutil.which(program):
+            return "there is no `{}` on PATH".format(program)
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60, check=False).stdout.strip()
+    version = re.match(r"v(\d+)\.", said)
+    if version is None or int(version.group(1)) < NODE_NEEDED:
+        return "Node.js here is {}".format(said or "broken")
+    return ""
 
 
 def read_stamp():
@@ -200,15 +241,16 @@ def system_java():
     return version is not None and int(version.group(1)) >= JAVA_NEEDED
 
 
-def command(arguments):
+def command(arguments, cwd=ROOT):
     """Run one step, showing what it says; on failure say what can be done."""
     environment = dict(os.environ, UV_PYTHON_DOWNLOADS="never", UV_NO_PROGRESS="1")
+    environment.setdefault("npm_config_cache", str(ROOT / ".cache" / "npm"))
     environment.setdefault("UV_CACHE_DIR", str(ROOT / ".cache" / "uv"))
     environment.setdefault("UV_LINK_MODE", "hardlink" if same_device(environment["UV_CACHE_DIR"]) else "copy")
     environment.pop("VIRTUAL_ENV", None)
     process = subprocess.Popen(
         arguments,
-        cwd=str(ROOT),
+        cwd=str(cwd),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
