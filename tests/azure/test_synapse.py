@@ -17,10 +17,12 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from azure.core.rest import HttpRequest
 
 from noria.azure import LAKE, SYNAPSE
 from noria.compute.remote import JobStatus
 from noria.compute.synapse import SynapseJobs, SynapseSpark
+from noria.compute.synapse_client import API_VERSION
 from noria.errors import AccessError, JobError, NoriaError, QuotaError, RefusedError
 from noria.lake import Lake, open_lake
 from noria.settings import CHECKOUT
@@ -342,3 +344,18 @@ def test_the_link_names_the_batch(jobs: SynapseJobs, twin: Twin, lake: Lake, scr
     twin.set("synapse", endless=True)
     job_id = jobs.submit(NAME, script(""), [], lake=lake)
     assert re.search(rf"/sparkapplication/{NAME}\?.*workspaces%2Fnoria&livyId={job_id}&sparkPool", jobs.link(job_id))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"name": "n", "file": "abfss://a@b/c", "arguments": ["x"]}, "Could not find member 'arguments'"),
+        ({"name": "n", "file": "abfss://a@b/c", "numExecutors": "2"}, "'numExecutors' is not of type int"),
+        ({"name": "n", "file": "/local/job.py"}, "is not a file that the pool can read"),
+        ({"file": "abfss://a@b/c"}, "'name' is required"),
+    ],
+)
+def test_the_twin_takes_only_what_the_sdk_knows(jobs: SynapseJobs, body: dict[str, object], said: str) -> None:
+    url = f"{jobs._client._endpoint}/livyApi/versions/{API_VERSION}/sparkPools/pool/batches"
+    response = jobs._client._plain.send_request(HttpRequest("POST", url, json=body))
+    assert (response.status_code, said in response.text()) == (400, True)

@@ -30,7 +30,7 @@ API_VERSION = "2022-02-22-preview"
 PAGE = 20
 """Batches in one answer, at most: https://learn.microsoft.com/rest/api/synapse/data-plane/spark-batch."""
 _SCOPE = "https://dev.azuresynapse.net/.default"
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, _SETTLING_SECONDS = 0.5, 15.0, 2.0
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 T = TypeVar("T")
 
@@ -199,10 +199,16 @@ def explained_by_livy(resource: str) -> Iterator[None]:
 
 
 def pause_seconds(error: UnavailableError, failures: int) -> float:
-    """What the service asks for (Retry-After, in seconds), at least the doubled pause of the try before."""
+    """How long to wait after so many failures in a row.
+
+    What the service asks for (Retry-After, in seconds), at least twice the pause of the try before. Where no answer came
+    at all it is long enough for what was accepted to be listed.
+    """
     answer = getattr(error.__context__, "response", None)
-    asked = answer.headers.get("Retry-After", "") if answer is not None else ""
     doubled = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))
+    if answer is None:
+        return max(doubled, _SETTLING_SECONDS)
+    asked = answer.headers.get("Retry-After", "")
     return max(doubled, float(asked)) if asked.isdecimal() else doubled
 
 

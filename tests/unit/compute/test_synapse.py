@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import HttpResponseError, ServiceResponseError
 from azure.synapse.spark.models import (
     SparkBatchJob,
     SparkBatchJobOptions,
@@ -310,3 +310,9 @@ def test_both_logs_are_told_once_in_whole_lines() -> None:
     text, position = found.log("1", position)
     assert text == "last"
     assert found.log("1", position) == ("", position)
+
+
+def test_after_no_answer_there_is_time_for_a_batch_to_be_listed() -> None:
+    error = UnavailableError("no connection")
+    error.__context__ = ServiceResponseError("broken pipe")
+    assert [synapse_client.pause_seconds(error, failures) for failures in (1, 3, 5)] == [2.0, 2.0, 8.0]
