@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, required=True, help="worker processes on each node")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.getLogger("azure").setLevel(logging.WARNING)  # it tells every request with its headers
     try:
         sys.exit(_do_part(args.pipeline, args.run_id, args.workers))
     except NoriaError as error:

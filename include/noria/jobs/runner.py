@@ -35,6 +35,7 @@ def main(stage: str, function: Callable[[Run, Workspace], Record]) -> None:
     args = parser.parse_args()
     answer_fd = _reserve_standard_output()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.getLogger("azure").setLevel(logging.WARNING)  # it tells every request with its headers
     credentials = _take_lease() if args.lease else {}
     code = ExitCode.OK
     try:

@@ -11,7 +11,7 @@ from noria.errors import InputError
 from noria.settings import Settings
 
 if TYPE_CHECKING:
-    from azure.ai.ml import ManagedIdentityConfiguration
+    from azure.ai.ml.entities import ManagedIdentityConfiguration
 
 LONGEST_SECONDS = 6 * 3600
 """A job that takes longer is ended by Azure ML, so that one that hangs does not cost for ever."""
@@ -47,7 +47,7 @@ class Frame:
     @property
     def identity(self) -> ManagedIdentityConfiguration:
         """The managed identity, by which the job reads and writes the lake."""
-        from azure.ai.ml import ManagedIdentityConfiguration
+        from azure.ai.ml.entities import ManagedIdentityConfiguration
 
         return ManagedIdentityConfiguration(client_id=self.identity_client_id or None)
 
@@ -81,6 +81,7 @@ def variables(settings: Settings, connection: AzureConnection) -> dict[str, str]
         "NORIA_HOME": "scratch",  # below the job's working folder, which is the node's own disk and ends with the job
         "PYTHONPATH": "include",
         "PYTHONUNBUFFERED": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # a job speaks to Azure only
     }
     if client_id := connection.get("identity_client_id"):
         found["AZURE_CLIENT_ID"] = client_id  # what DefaultAzureCredential takes for a user-assigned identity

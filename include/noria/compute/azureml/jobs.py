@@ -16,7 +16,7 @@ from noria.compute.azureml.code import code_snapshot
 from noria.compute.azureml.command import stage_job
 from noria.compute.azureml.frame import Frame, frame
 from noria.compute.azureml.names import attempt_name, safe_name
-from noria.compute.azureml.states import is_lost, state_of
+from noria.compute.azureml.states import is_final, is_lost, state_of
 from noria.compute.remote import JobStatus
 from noria.errors import InputError, NoriaError
 from noria.records import Run
@@ -74,7 +74,7 @@ class AzureMLJobs:
             NoriaError: As `submit_stage`; a job that is not there is a RefusedError.
         """
         with self._explained():
-            word = str(self._client.jobs.get(job_id).status)
+            word = _word(self._client.jobs.get(job_id))
             state = state_of(word)
             if state != "failed":
                 return JobStatus(state, word)
@@ -105,12 +105,12 @@ class AzureMLJobs:
         """Ask Azure ML to end the job; nothing happens where it has ended, or where there is none."""
         with self._explained():
             job = self._find(job_id)
-            if job is None or state_of(job.status) in ("succeeded", "failed", "cancelled"):
+            if job is None or is_final(_word(job)):
                 return
             try:
                 self._client.jobs.begin_cancel(job_id, polling=False)
             except Exception:
-                if (job := self._find(job_id)) is None or is_lost(job.status) or job.status == "Completed":
+                if (job := self._find(job_id)) is None or is_final(_word(job)):
                     return  # it has ended meanwhile
                 raise
 
@@ -137,7 +137,7 @@ class AzureMLJobs:
             if job is None:
                 self._create(candidate, make, run, settings, tags)
                 return candidate
-            if not is_lost(job.status):
+            if not is_lost(_word(job)):
                 return candidate
         raise AssertionError  # the counter has no end
 
@@ -215,6 +215,11 @@ class AzureMLJobs:
     @cached_property
     def _client(self) -> MLClient:
         return ml_client(self._connection)
+
+
+def _word(job: Job) -> str:
+    """Azure ML's word for how a job is; the SDK gives it as text or as a member of an enumeration."""
+    return str(getattr(job.status, "value", job.status))
 
 
 def _driver_log(files: Mapping[str, str]) -> str | None:

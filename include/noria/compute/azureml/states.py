@@ -28,6 +28,11 @@ def state_of(word: str) -> JobState:
     return _STATES.get(word, "waiting")
 
 
+def is_final(word: str) -> bool:
+    """Whether nothing will change any more."""
+    return word in ("Completed", "Failed", "Canceled")
+
+
 def is_lost(word: str) -> bool:
     """Whether a job has no result and will have none, so that whoever wants one needs another job."""
     return word in ("Failed", "Canceled", "CancelRequested")
