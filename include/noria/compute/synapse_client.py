@@ -128,7 +128,7 @@ class PoolClient:
             detail: What it is about, beside the pool.
             look: Done before each further try; what it finds is the answer.
         """
-        started = time.monotonic()
+        started, has_renewed = time.monotonic(), False
         for failures in itertools.count(1):
             try:
                 with explained_by_livy(f"{detail}{self._resource}"):
@@ -138,10 +138,10 @@ class PoolClient:
                 if time.monotonic() - started + pause > PATIENCE_SECONDS:
                     raise
             except AccessError as error:
-                if failures > 1 or _status_of(error) != 401:
+                if has_renewed or _status_of(error) != 401:
                     raise
                 self._forget_tokens()
-                pause = 0.0
+                pause, has_renewed = 0.0, True
             time.sleep(pause)
             if (found := look()) is not None:
                 return found
@@ -201,8 +201,8 @@ def explained_by_livy(resource: str) -> Iterator[None]:
 def pause_seconds(error: UnavailableError, failures: int) -> float:
     """How long to wait after so many failures in a row.
 
-    What the service asks for (Retry-After, in seconds), at least twice the pause of the try before. Where no answer came
-    at all it is long enough for what was accepted to be listed.
+    What the service asks for (Retry-After, in seconds), at least twice the pause of the try before. Where no answer
+    came at all it is long enough for what was accepted to be listed.
     """
     answer = getattr(error.__context__, "response", None)
     doubled = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))

@@ -30,7 +30,7 @@ from azure.synapse.spark.models import SparkBatchJobOptions
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.azure.twin.children import CHILDREN
@@ -244,7 +244,7 @@ class Api:
         file = batch.folder / request.path_params["stream"]
         if file.name not in ("stdout", "stderr") or not file.exists():
             return _refuse(404, "There is no such log.")
-        return FileResponse(file, media_type="text/plain")
+        return Response(file.read_bytes(), media_type="text/plain")  # it grows, so no FileResponse
 
 
 def app(state: TwinState) -> Starlette:
