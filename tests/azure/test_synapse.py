@@ -292,9 +292,10 @@ def test_a_pool_that_is_not_there_is_named(twin: Twin, lake: Lake, script) -> No
 
 def test_tokens_that_expire_are_renewed(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
     twin.set("synapse", endless=True)
-    twin.set("identity", lifetime_seconds=1)
+    lake.exists("x")  # its own token is a long one
+    twin.set("identity", lifetime_seconds=2)
     job_id = jobs.submit(NAME, script(""), [], lake=lake)
-    time.sleep(1.2)
+    time.sleep(2.2)
     assert running(jobs, job_id)
 
 
