@@ -1,22 +1,24 @@
 locals {
-  azure = {
+  identity = {
     tenantId                   = data.azurerm_client_config.current.tenant_id
-    subscriptionId             = data.azurerm_client_config.current.subscription_id
-    resourceGroup              = azurerm_resource_group.noria.name
     managed_identity_client_id = azurerm_user_assigned_identity.airflow.client_id
   }
-  ml = { for name, workspace in azurerm_machine_learning_workspace.workspace : name => merge(local.azure, { workspace = workspace.name }) }
+  place = merge(local.identity, {
+    subscriptionId = data.azurerm_client_config.current.subscription_id
+    resourceGroup  = azurerm_resource_group.noria.name
+  })
+  ml = { for name, workspace in azurerm_machine_learning_workspace.workspace : name => merge(local.place, { workspace = workspace.name }) }
 }
 
 output "connections" {
   description = "Airflow connections as JSON, by id; infra/fill_key_vault.sh puts them into the key vault. No secret is in them."
   value = { for id, connection in merge(
     {
-      adls_default = { conn_type = "adls", extra = local.azure }
+      adls_default = { conn_type = "adls", extra = local.identity }
       azure_synapse_default = {
         conn_type = "azure_synapse"
         host      = azurerm_synapse_workspace.noria.connectivity_endpoints["dev"]
-        extra     = merge(local.azure, { sparkPool = azurerm_synapse_spark_pool.noria.name })
+        extra     = merge(local.place, { sparkPool = azurerm_synapse_spark_pool.noria.name })
       }
       azureml_default = {
         conn_type = "azure"
@@ -37,9 +39,13 @@ output "environment" {
     "NORIA_LAKE_URL=abfss://${azurerm_storage_container.container["lake"].name}@${azurerm_storage_account.account["lake"].primary_dfs_host}",
     "AIRFLOW__SECRETS__BACKEND=airflow.providers.microsoft.azure.secrets.key_vault.AzureKeyVaultBackend",
     "AIRFLOW__SECRETS__BACKEND_KWARGS=${jsonencode({
-      connections_prefix         = "airflow-connections"
-      vault_url                  = azurerm_key_vault.vault["airflow"].vault_uri
-      managed_identity_client_id = azurerm_user_assigned_identity.airflow.client_id
+      connections_prefix = "airflow-connections"
+      variables_prefix   = null # only connections are in the vault: no request for anything else
+      config_prefix      = null
+      vault_url          = azurerm_key_vault.vault["airflow"].vault_uri
+      # the backend takes the identity's id only together with the tenant's
+      managed_identity_client_id  = azurerm_user_assigned_identity.airflow.client_id
+      workload_identity_tenant_id = data.azurerm_client_config.current.tenant_id
     })}",
   ])
 }

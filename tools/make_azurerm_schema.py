@@ -3,8 +3,8 @@
     python3 tools/make_azurerm_schema.py cdktn_provider_azurerm-VERSION-py3-none-any.whl
 
 The wheel (`pip download --no-deps cdktn-provider-azurerm`) is generated from the provider's own schema and says of
-every argument whether it is required, optional or computed, its type, and how its blocks nest. The output has the format
-of `terraform providers schema -json`, which a machine that reaches Terraform's registry can write instead.
+every argument whether it is required, optional or computed, its type, and how its blocks nest. The output is in the
+format of `terraform providers schema -json`, which a machine that reaches Terraform's registry can write instead.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yaml"
-VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Z_]+)(?:(?P<operator>:-|:\?)(?P<argument>[^}]*))?\}")
+VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Z_]+)(?:(?P<operator>:-|:\?)(?P<argument>(?:[^{}]|\{[^{}]*\})*))?\}")
 IMAGE_PORTS = {"postgres": {5432}}
 """Ports that an image listens on without being told."""
 
@@ -29,7 +29,7 @@ def interpolate(text: str, environ: Mapping[str, str]) -> str:
         found = environ.get(match["name"], "")
         if match["operator"] == ":?" and not found:
             raise MissingVariableError(match["name"])
-        return found or ((match["argument"] or "") if match["operator"] == ":-" else "")
+        return found or (interpolate(match["argument"], environ) if match["operator"] == ":-" else "")
 
     return VARIABLE.sub(value, text)
 

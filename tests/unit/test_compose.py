@@ -25,7 +25,12 @@ from tests.support.compose import COMPOSE_FILE, ROOT
 SCHEMA = ROOT / "tests" / "support" / "compose_spec" / "compose-spec.json"
 TEXT = COMPOSE_FILE.read_text(encoding="utf-8")
 SECRET_NAME = re.compile(r"PASSWORD$|SECRET|_KEY$|AUTH$|ACCOUNTS$|SQL_ALCHEMY_CONN|BROKER_URL|RESULT_BACKEND|STORE_URI")
+OPTIONAL = {"ENTRA_CLIENT_SECRET"}
+"""Secrets that are only needed where their feature is switched on."""
 SERVICES = compose.load()["services"]
+
+
+SECRETS = {k for k in compose.read_env(ROOT / ".env.example") if SECRET_NAME.search(k)} - OPTIONAL
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,8 @@ def test_the_file_fits_the_compose_specification(env_file: Path) -> None:
 def test_the_env_file_is_private_complete_and_never_overwritten(env_file: Path) -> None:
     assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
     settings = compose.read_env(env_file)
-    secrets = {k: v for k, v in settings.items() if SECRET_NAME.search(k)}
+    secrets = {k: v for k, v in settings.items() if SECRET_NAME.search(k) and k not in OPTIONAL}
+    assert not any(settings[k] for k in OPTIONAL)
     assert all(len(v) >= 32 for v in secrets.values()) and len(set(secrets.values())) == len(secrets) == 7
     Fernet(settings["AIRFLOW_FERNET_KEY"])
     assert len(base64.b64decode(settings["AZURITE_ACCOUNT_KEY"], validate=True)) == 64
@@ -70,7 +76,7 @@ def test_the_env_file_is_private_complete_and_never_overwritten(env_file: Path) 
     assert env_file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", sorted(k for k in compose.read_env(ROOT / ".env.example") if SECRET_NAME.search(k)))
+@pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_missing_secret_is_refused_with_the_remedy(name: str, env_file: Path) -> None:
     assert compose.read_env(ROOT / ".env.example")[name] == "", "the example carries a secret"
     with pytest.raises(compose.MissingVariableError, match=name):
@@ -82,13 +88,15 @@ def test_a_missing_secret_is_refused_with_the_remedy(name: str, env_file: Path) 
 def test_no_secret_stands_in_the_file() -> None:
     for name, service in SERVICES.items():
         for key, value in service.get("environment", {}).items():
-            if SECRET_NAME.search(key):
+            if key in OPTIONAL:
+                assert value == f"${{{key}:-}}" and name == "airflow-api-server", f"{name} has {key}: {value}"
+            elif SECRET_NAME.search(key):
                 assert re.search(r"\$\{[A-Z_]+:\?", value), f"{name}: {key} has a value of its own: {value}"
         assert "PASSWORD:" not in " ".join(service.get("command", ())), f"{name} has a password in its command line"
 
 
 def test_every_variable_is_in_the_example_and_the_other_way_round() -> None:
-    used = {m["name"] for m in compose.VARIABLE.finditer(TEXT) if m["name"]}
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT))
     assert used == set(compose.read_env(ROOT / ".env.example"))
 
 
@@ -119,7 +127,7 @@ def test_every_airflow_setting_exists() -> None:
 
     core = YAML(typ="safe").load(Path(airflow.__file__).parent / "config_templates" / "config.yml")
     known = {(section, option) for section, body in core.items() for option in body["options"]}
-    for provider in ("celery",):
+    for provider in ("celery", "fab"):
         info = importlib.import_module(f"airflow.providers.{provider}.get_provider_info").get_provider_info()
         known |= {(section, option) for section, body in info["config"].items() for option in body["options"]}
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
@@ -128,6 +136,46 @@ def test_every_airflow_setting_exists() -> None:
     assert len(given) > 10
     assert not {k for k in given if tuple(k.lower().split("__")[1:]) not in known}
     assert core["api"]["options"]["port"]["default"] == "8080", "tests.support.compose takes this port for granted"
+
+
+def test_the_login_is_airflows_own_unless_entra_is_chosen(env_file: Path, tmp_path: Path) -> None:
+    settings = compose.read_env(env_file)
+    told = re.search(r"AIRFLOW_AUTH_MANAGER=(\S+)", (ROOT / ".env.example").read_text())
+    assert told
+
+    def managers(chosen: str) -> set[str]:
+        given = compose.load(settings | {"AIRFLOW_AUTH_MANAGER": chosen})["services"].values()
+        environments = [service.get("environment", {}) for service in given]
+        return {e["AIRFLOW__CORE__AUTH_MANAGER"] for e in environments if "AIRFLOW__CORE__EXECUTOR" in e}
+
+    (simple,), (entra,) = managers(""), managers(told[1])
+    assert (simple.rpartition(".")[2], entra.rpartition(".")[2]) == ("SimpleAuthManager", "FabAuthManager")
+    names = [name.rpartition(".")[::2] for name in (simple, entra)]
+    code = f"import importlib; [getattr(importlib.import_module(m), n) for m, n in {names}]"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "AIRFLOW_HOME": str(tmp_path)}, check=True)
+
+
+@pytest.mark.parametrize("missing", ["ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"])
+def test_the_login_by_entra_names_what_is_missing(missing: str, services: dict[str, Any]) -> None:
+    file = services["airflow-api-server"]["environment"]["AIRFLOW__FAB__CONFIG_FILE"]
+    entra = {"ENTRA_TENANT_ID": "t", "ENTRA_CLIENT_ID": "c", "ENTRA_CLIENT_SECRET": "s", "ENTRA_AUTHORITY": ""}
+    command = [sys.executable, file.replace("/opt/noria", str(ROOT))]
+    assert subprocess.run(command, env={**os.environ, **entra}, check=False).returncode == 0
+    done = subprocess.run(
+        command, env={**os.environ, **entra, missing: ""}, capture_output=True, text=True, check=False
+    )
+    assert f"{missing} is empty" in done.stderr
+
+
+def test_people_are_sent_to_the_address_that_they_use(env_file: Path) -> None:
+    settings = compose.read_env(env_file)
+    for chosen, expected in (
+        ({}, "http://localhost:8080"),
+        ({"NORIA_UI_PORT": "9090"}, "http://localhost:9090"),
+        ({"NORIA_UI_URL": "https://noria.example.com"}, "https://noria.example.com"),
+    ):
+        given = compose.load(settings | chosen)["services"]["airflow-api-server"]["environment"]
+        assert given["AIRFLOW__API__BASE_URL"] == given["NORIA_UI_URL"] == expected
 
 
 def test_every_connection_is_one_that_the_code_uses(services: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,18 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from noria.azure import CONNECTIONS, AzureConnection
+from noria.azure.services import Service
 from noria.cli import COMMANDS
+from noria.doctor.azure.connections import NEEDED
 from noria.errors import ExitCode
 from noria.models.families import FAMILIES
 from noria.pipeline import METRICS, EstimatorSpec, Pipeline
 from noria.pipeline.base import Model
 from noria.records import STAGES
+from noria.settings import Settings
+from tests.support import compose
+from tests.support.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *ROOT.glob("*.md"), *(ROOT / "include" / "pipelines").glob("*/*.md")]
@@ -73,6 +80,61 @@ def test_every_connection_that_the_code_names_is_documented() -> None:
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "include" / "noria").rglob("*.py"))
     used = set(re.findall(r'"([a-z_]+_default|[a-z]+_production)"', code))
     assert {name.strip("`") for name in rows(text("docs/operations.md"), "Connections")} == used
+
+
+AZURE_KEY = re.compile(
+    r"""(?:[cC]onnection(?:\.extra)?\.(?:get|require)\(|\bself\.(?:get|require)\(|\bvalue\(|_whole\(connection,\s)
+        ['"](\w+)['"]""",
+    re.VERBOSE,
+)
+
+
+def keys_of_azure_connections() -> set[str]:
+    """Keys of `extra` that the code reads."""
+    library = ROOT / "include" / "noria"
+    folders = [library / name for name in ("azure", "compute", "doctor", "lake", "registry")]
+    code = "\n".join(p.read_text(encoding="utf-8") for folder in folders for p in folder.rglob("*.py"))
+    loops = re.findall(r'for name in \(("managed_identity_client_id"[^)]*)\)', code)
+    return set(AZURE_KEY.findall(code)) | {key for loop in loops for key in re.findall(r'"(\w+)"', loop)}
+
+
+def test_every_key_of_an_azure_connection_is_documented_and_no_other() -> None:
+    page = ROOT / "docs" / "azure.md"
+    told = table(page, "Connections")
+    assert {key.strip("`") for _, key, *_ in told} == keys_of_azure_connections()
+    needed: dict[str, set[str]] = {conn_id: set() for conn_id in CONNECTIONS}
+    for conn_ids, key, mark, *_ in told:
+        for conn_id in re.findall(r"`(\w+)`", conn_ids):
+            needed[conn_id] |= {key.strip("`")} if mark == "N" else set()
+    assert needed == {conn_id: set(keys) - {"host"} for conn_id, keys in NEEDED.items()}
+
+
+def test_the_roles_that_errors_name_are_documented() -> None:
+    told = {row[1] for row in table(ROOT / "docs" / "azure.md", "Roles") if row[0] == "`airflow`"}
+    assert told == {service.role for service in Service} - {Service.COSTS.role}
+
+
+def test_the_azure_example_is_read_as_it_stands() -> None:
+    given = {name: value.strip("'") for name, value in compose.read_env(ROOT / ".env.azure.example").items()}
+    settings = Settings.from_env(given, home=Path("/nowhere"))
+    assert settings.profile == "azure" and settings.lake_url.startswith("abfss://")
+    for conn_id in CONNECTIONS:
+        connection = AzureConnection.parse(conn_id, settings.connection_text(conn_id))
+        assert set(connection.extra) <= keys_of_azure_connections()
+        assert all(connection.host if key == "host" else connection.require(key) for key in NEEDED[conn_id])
+    assert set(given) == {"NORIA_PROFILE", "NORIA_LAKE_URL", *(f"AIRFLOW_CONN_{c.upper()}" for c in CONNECTIONS)}
+
+
+def test_the_login_by_entra_is_told_with_the_names_in_use() -> None:
+    page = text("docs/azure.md").partition("## Login to Airflow by Entra ID\n")[2]
+    names = {name for line in re.findall(r"(?m)^\| (`[A-Z_`, ]+`) \|", page) for name in re.findall(r"`(\w+)`", line)}
+    example = text(".env.example").partition("# Login to Airflow")[2]
+    assert names == set(re.findall(r"(?m)^([A-Z_]+)=", example))
+    roles = {role["value"] for role in json.loads(text("docker/entra/app-roles.json"))}
+    assert roles == set(
+        re.findall(r'"(\w+)"', re.search(r"for role in \((.*)\)", text("docker/webserver_config.py"))[1])
+    )  # type: ignore[index]
+    assert all(f" {role}" in page for role in roles)
 
 
 def test_exit_codes_are_documented() -> None:
