@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,12 @@ BLOCK, BLOCK_LIST, DOCUMENT = r"comp=block&", r"comp=blocklist", r"\.json\?$"
 
 
 @pytest.fixture
-def lake(twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """A lake of this test's own, with a client of its own and small blocks."""
     monkeypatch.setattr(client, "BLOCK_BYTES", MIB)
-    return open_lake(twin.lake_url(), twin.connection("adls_default"), tmp_path / "tmp")
+    client.shared.cache_clear()
+    yield open_lake(twin.lake_url(), twin.connection("adls_default"), tmp_path / "tmp")
+    client.shared.cache_clear()
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ connections.
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -34,15 +36,21 @@ _LONGEST_WAIT_SECONDS = 8.0
 
 
 def file_system(place: AbfsUrl, connection: AzureConnection | None) -> AzureBlobFileSystem:
-    """adlfs for one account.
+    """adlfs for one account; the same one for all lakes of this process, since adlfs never gives a connection back.
 
     Raises:
         InputError: The connection is for another account, or cannot be used.
     """
+    return shared(os.getpid(), place.account, place.blob_host, connection)
+
+
+@functools.cache
+def shared(_process_id: int, account: str, blob_host: str, connection: AzureConnection | None) -> AzureBlobFileSystem:
+    """`file_system`, remembered; a process that was forked needs its own."""
     from adlfs import AzureBlobFileSystem
     from azure.core.exceptions import AzureError
 
-    client = _client(place, connection)
+    client = _client(account, blob_host, connection)
 
     class FileSystem(AzureBlobFileSystem):  # type: ignore[misc]  # its class is Any here
         def do_connect(self) -> None:
@@ -54,7 +62,7 @@ def file_system(place: AbfsUrl, connection: AzureConnection | None) -> AzureBlob
             loop.default_exception_handler(context)
 
     files = FileSystem(
-        account_name=place.account,
+        account_name=account,
         anon=True,  # no identity of its own: the client has one
         max_concurrency=CONCURRENCY,
         skip_instance_cache=True,
@@ -64,7 +72,7 @@ def file_system(place: AbfsUrl, connection: AzureConnection | None) -> AzureBlob
     return files
 
 
-def _client(place: AbfsUrl, connection: AzureConnection | None) -> BlobServiceClient:
+def _client(account: str, blob_host: str, connection: AzureConnection | None) -> BlobServiceClient:
     from azure.storage.blob.aio import BlobServiceClient
 
     options: dict[str, Any] = {
@@ -77,8 +85,9 @@ def _client(place: AbfsUrl, connection: AzureConnection | None) -> BlobServiceCl
     }
     text = connection.get("connection_string") if connection else ""
     if not text:
-        url = f"https://{place.blob_host}"
-        return BlobServiceClient(url, credential=_AsyncCredential(_credential(connection)), **options)
+        return BlobServiceClient(
+            f"https://{blob_host}", credential=_AsyncCredential(_credential(connection)), **options
+        )
     try:
         client = BlobServiceClient.from_connection_string(text, **options)
     except ValueError:  # its message may hold the key
@@ -86,10 +95,10 @@ def _client(place: AbfsUrl, connection: AzureConnection | None) -> BlobServiceCl
             "the connection_string of the connection adls_default cannot be read",
             expected="AccountName=…;AccountKey=…;BlobEndpoint=… as the Azure portal shows it",
         ) from None
-    if client.account_name != place.account:
+    if client.account_name != account:
         raise InputError(
             f"the connection_string of the connection adls_default is for account {client.account_name!r}",
-            expected=f"account {place.account!r}, as in the lake's URL {place}",
+            expected=f"account {account!r}, as in the lake's URL",
         )
     return client
 

@@ -54,3 +54,10 @@ def test_no_secret_is_shown() -> None:
 def test_what_adlfs_would_take_for_another_path_is_refused(path: str) -> None:
     with pytest.raises(StorageError, match="without \\? and #"):
         lake().replace(path, b"")
+
+
+def test_all_lakes_of_an_account_share_one_client() -> None:
+    place, other = AbfsUrl.parse(URL), AbfsUrl.parse(URL.replace("lake@", "other@"))
+    same = [AzureConnection("adls_default", extra={"tenantId": "t"}) for _ in range(2)]
+    assert file_system(place, same[0]) is file_system(other, same[1])
+    assert file_system(place, same[0]) is not file_system(place, AzureConnection("adls_default"))
