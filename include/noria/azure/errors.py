@@ -91,14 +91,15 @@ def _advice(kind: Kind, service: Service) -> tuple[str, str]:
     if kind is Kind.NOT_ALLOWED:
         expected = f"role {service.role} on {service.scope}"
         return expected, "Grant it to the identity that noria doctor names; it takes effect within 10 minutes."
-    return "", _REMEDIES[kind]
+    name = "NORIA_LAKE_URL" if service is Service.STORAGE else "the connection"
+    return "", _REMEDIES[kind].format(name=name)
 
 
 _REMEDIES = {
-    Kind.BUSY: "It may pass; the task tries again.",
-    Kind.UNREACHABLE: "It may pass; if it does not, look at the network and at the address in the connection.",
+    Kind.BUSY: "It may pass, and tasks try again by themselves; https://status.azure.com says more.",
+    Kind.UNREACHABLE: "It may pass; if it does not, look at the network and at the address in {name}.",
     Kind.NO_CAPACITY: "It may pass; if it does not, choose another size of machine or another region.",
-    Kind.IDENTITY_BUSY: "It may pass; the task tries again.",
+    Kind.IDENTITY_BUSY: "It may pass, and tasks try again by themselves; if not, look at this machine's identity.",
     Kind.NOT_SIGNED_IN: "Give this machine a managed identity, or the connection a login and a password (client id and "
     "secret) with extra.tenantId; az login on a laptop.",
     Kind.WRONG_TENANT: "Set extra.tenantId of the connection to the tenant of the subscription (az account show).",
@@ -107,8 +108,8 @@ _REMEDIES = {
     Kind.NETWORK: "Allow this network in the service's firewall, or give it a private endpoint.",
     Kind.QUOTA: "Ask for more (Azure portal, Quotas), use fewer or smaller machines, or free what is in use.",
     Kind.SKU: "Choose another size of machine or another region: infra's parameters.",
-    Kind.NO_SUCH_NAME: "Mend the name in the connection or in NORIA_LAKE_URL; a private endpoint needs its DNS zone.",
-    Kind.NOT_FOUND: "Create it (infra/), or mend its name in the connection or in NORIA_LAKE_URL.",
+    Kind.NO_SUCH_NAME: "Mend the name in {name}; a private endpoint needs its DNS zone.",
+    Kind.NOT_FOUND: "Create it (infra/), or mend its name in {name}.",
     Kind.CERTIFICATE: "Set REQUESTS_CA_BUNDLE and SSL_CERT_FILE to a bundle with the certificate authority in use.",
     Kind.REFUSED: "See docs/azure.md.",
 }

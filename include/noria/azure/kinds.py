@@ -72,10 +72,10 @@ _CODES = {
     Kind.NETWORK: "AuthorizationFailure ClientIpAddressNotAuthorized ForbiddenByFirewall ForbiddenByConnection "
     "AuthorizationSourceIPMismatch PublicNetworkAccessDisabled",
     Kind.WRONG_TENANT: "InvalidAuthenticationTokenTenant AADSTS50020 AADSTS90002 AADSTS700016 AADSTS500011",
-    Kind.EXPIRED: "ExpiredAuthenticationToken AuthenticationFailed InvalidAuthenticationInfo AADSTS7000215 "
-    "AADSTS7000222 AADSTS700027 AADSTS700024 InvalidSasToken",
+    Kind.EXPIRED: "ExpiredAuthenticationToken InvalidAuthenticationToken AuthenticationFailed "
+    "InvalidAuthenticationInfo AADSTS7000215 AADSTS7000222 AADSTS700027 AADSTS700024 InvalidSasToken",
     Kind.IDENTITY_BUSY: "AADSTS90033 AADSTS50196 temporarily_unavailable",
-    Kind.NOT_SIGNED_IN: "InvalidAuthenticationToken NoAuthenticationInformation AuthenticationFailedMissingToken",
+    Kind.NOT_SIGNED_IN: "NoAuthenticationInformation AuthenticationFailedMissingToken",
     Kind.NOT_ALLOWED: "AuthorizationFailed AuthorizationPermissionMismatch Forbidden ForbiddenByRbac "
     "InsufficientAccountPermissions RoleAssignmentNotFound",
     Kind.BUSY: "TooManyRequests ServerBusy OperationTimedOut ServerTimeout ServiceUnavailable GatewayTimeout Throttled "

@@ -146,9 +146,14 @@ def _check_sqlite(path: Path) -> Verdict:
     return "ok", f"{path}: {versions} model versions", ""
 
 
-def check_mail(settings: Settings) -> Verdict:
-    """The mail server that alerts go to takes connections."""
-    configured = settings.full_environment().get(SMTP_VARIABLE)
+def check_mail(settings: Settings, connection: str | None = None) -> Verdict:
+    """The mail server that alerts go to takes connections.
+
+    Args:
+        settings: Where it is looked for.
+        connection: Airflow's connection to it, if it was looked for already.
+    """
+    configured = settings.full_environment().get(SMTP_VARIABLE) if connection is None else connection
     state = LauncherState.load(settings.home)
     if configured:
         host, port = _smtp_address(configured)
@@ -156,11 +161,13 @@ def check_mail(settings: Settings) -> Verdict:
     elif state is not None and state.is_running:
         host, port, whose = HOST, state.smtp_port, "the local inbox"
     else:
-        return "warn", "no mail server is set and Noria is not up", f"make run brings its own; or set {SMTP_VARIABLE}."
+        own = "" if settings.profile == "azure" else "make run brings its own; or "
+        remedy = f"{own}set {SMTP_VARIABLE}."
+        return "warn", "no mail server is set and Noria is not up", remedy[0].upper() + remedy[1:]
     try:
-        with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as connection:
-            connection.settimeout(CONNECT_SECONDS)
-            greeting = connection.recv(3)
+        with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as server:
+            server.settimeout(CONNECT_SECONDS)
+            greeting = server.recv(3)
     except OSError as error:
         return "fail", f"{host}:{port} ({whose}): {error}", f"Start the mail server or mend {SMTP_VARIABLE}."
     if greeting == b"220" or port == smtplib.SMTP_SSL_PORT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from noria.azure.redact import without_secrets
 from noria.doctor.finding import Finding, Verdict, found
@@ -21,11 +21,13 @@ class Check:
         subject: What its line begins with.
         resource: Who is asked, for the line of one that does not answer.
         run: The check.
+        after: Subjects without which this one cannot be well.
     """
 
     subject: str
     resource: str
     run: Callable[[], Verdict]
+    after: tuple[str, ...] = ()
 
 
 def together(checks: list[Check], seconds: float) -> list[Finding]:
@@ -44,7 +46,7 @@ def together(checks: list[Check], seconds: float) -> list[Finding]:
         threads.append(thread)
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return [findings.get(place) or _overdue(check, seconds) for place, check in enumerate(checks)]
+    return _without_echoes(checks, [findings.get(n) or _overdue(check, seconds) for n, check in enumerate(checks)])
 
 
 def is_waiting() -> bool:
@@ -60,6 +62,20 @@ def _run(check: Check, place: int, findings: dict[int, Finding]) -> None:
         findings[place] = Finding(
             check.subject, "fail", f"{check.resource}: {said}", "This is unexpected; look at the connection's values."
         )
+
+
+def _without_echoes(checks: list[Check], findings: list[Finding]) -> list[Finding]:
+    """The findings, where one that fails because another one does says no more than that."""
+    failed = {finding.subject for finding in findings if finding.status == "fail"}
+    told = []
+    for check, finding in zip(checks, findings, strict=True):
+        causes = [subject for subject in check.after if subject in failed]
+        if finding.status == "fail" and causes:
+            detail = f"{check.resource}: not known, see {causes[0]}"
+            told.append(replace(finding, detail=detail, remedy=f"Mend {causes[0]} first."))
+        else:
+            told.append(finding)
+    return told
 
 
 def _overdue(check: Check, seconds: float) -> Finding:

@@ -14,7 +14,10 @@ from noria.errors import NoriaError
 from noria.settings import Settings
 
 BACKEND_VARIABLE = "AIRFLOW__SECRETS__BACKEND"
+MAIL = "smtp_default"
 _PLACE = ("subscriptionId", "resourceGroup", "workspace")
+BACKEND = "secrets"
+"""Subject of the secrets backend."""
 NEEDED = {
     LAKE: (),
     SYNAPSE: ("host", "sparkPool", "subscriptionId", "resourceGroup"),
@@ -34,12 +37,14 @@ class Connections:
         broken: What is wrong with the others.
         origins: Where each one that is there comes from.
         backend: What is to say of the secrets backend, if there is one.
+        mail: The connection smtp_default as text, or nothing.
     """
 
     usable: Mapping[str, AzureConnection]
     broken: Mapping[str, Finding]
     origins: Mapping[str, str]
     backend: Finding | None = None
+    mail: str = field(default="", repr=False)
 
 
 @dataclass
@@ -53,9 +58,10 @@ class _Texts:
 def collect(settings: Settings, seconds: float) -> Connections:
     """Ask the secrets backend, if there is one, and the environment, in Airflow's order."""
     found = _from_backend(settings, seconds) if settings.full_environment().get(BACKEND_VARIABLE) else _Texts()
-    for conn_id in CONNECTIONS:
+    for conn_id in (*CONNECTIONS, MAIL):
         if conn_id not in found.texts and (text := settings.connection_text(conn_id)):
             found.texts[conn_id] = (text, f"AIRFLOW_CONN_{conn_id.upper()}")
+    mail, _ = found.texts.pop(MAIL, ("", ""))
     usable: dict[str, AzureConnection] = {}
     broken: dict[str, Finding] = {}
     for conn_id, (text, _) in found.texts.items():
@@ -71,7 +77,7 @@ def collect(settings: Settings, seconds: float) -> Connections:
         else:
             usable[conn_id] = connection
     origins = {conn_id: origin for conn_id, (_, origin) in found.texts.items()}
-    return Connections(usable, broken, origins, found.backend)
+    return Connections(usable, broken, origins, found.backend, mail)
 
 
 def _unreadable(conn_id: str, error: NoriaError) -> Finding:
@@ -91,7 +97,7 @@ def _about(conn_id: str, connections: Connections) -> Finding:
         return _absent(conn_id, connections)
     connection = connections.usable[conn_id]
     what = {
-        LAKE: "storage account",
+        LAKE: f"storage account {connection.host or 'of NORIA_LAKE_URL'}",
         SYNAPSE: f"{connection.host}, pool {connection.get('sparkPool')}",
         ML: f"workspace {connection.get('workspace')}, compute {connection.get('compute')}",
         PRODUCTION: f"workspace {connection.get('workspace')}",
@@ -101,6 +107,8 @@ def _about(conn_id: str, connections: Connections) -> Finding:
 
 def _absent(conn_id: str, connections: Connections) -> Finding:
     looked = f"AIRFLOW_CONN_{conn_id.upper()} is not set"
+    if connections.backend and connections.backend.status == "fail":
+        return Finding(conn_id, "fail", f"not known, see {BACKEND}: {looked}", f"Mend {BACKEND} first.")
     if connections.backend:
         looked += " and the secrets backend does not have it"
     if conn_id == PRODUCTION:
@@ -114,7 +122,7 @@ def _absent(conn_id: str, connections: Connections) -> Finding:
 
 def _from_backend(settings: Settings, seconds: float) -> _Texts:
     """What Airflow's secrets backend holds; a child process asks it, since only noria.airflow imports Airflow."""
-    command = [sys.executable, "-m", "noria.airflow.secrets_backend", *CONNECTIONS]
+    command = [sys.executable, "-m", "noria.airflow.secrets_backend", *CONNECTIONS, MAIL]
     try:
         child = subprocess.run(
             command,
@@ -127,22 +135,20 @@ def _from_backend(settings: Settings, seconds: float) -> _Texts:
         )
         answer = json.loads(child.stdout)
     except subprocess.TimeoutExpired:
-        return _Texts(backend=_backend_fault(f"{_name(settings)}: no answer within {seconds:.0f} s"))
+        detail = f"{_name(settings)}: no answer within {seconds:.0f} s"
+        return _Texts(backend=Finding(BACKEND, "fail", detail, "Look at its address, and at the network. " + _MEND))
     except (subprocess.CalledProcessError, ValueError):
-        return _Texts(backend=_backend_fault(f"{_name(settings)} cannot be asked: Airflow does not start"))
+        detail = f"{_name(settings)} cannot be asked: Airflow does not start"
+        return _Texts(backend=Finding(BACKEND, "fail", detail, _MEND))
     name, texts = answer["name"], answer["texts"]
     if answer["error"]:
-        return _Texts(backend=Finding("secrets", "fail", answer["error"], answer["remedy"] or _MEND))
-    count = f"{len(texts)} of the {len(CONNECTIONS)} connections come from it"
-    backend = Finding("secrets", "ok" if texts else "warn", f"{name}: {count}", "" if texts else _MEND)
+        return _Texts(backend=Finding(BACKEND, "fail", answer["error"], answer["remedy"] or _MEND))
+    count = f"{len(texts.keys() & set(CONNECTIONS))} of the {len(CONNECTIONS)} connections come from it"
+    backend = Finding(BACKEND, "ok" if texts else "warn", f"{name}: {count}", "" if texts else _MEND)
     return _Texts({conn_id: (text, name) for conn_id, text in texts.items()}, backend)
 
 
 _MEND = f"Mend {BACKEND_VARIABLE} and {BACKEND_VARIABLE}_KWARGS, or the names of the secrets. See docs/azure.md."
-
-
-def _backend_fault(detail: str) -> Finding:
-    return Finding("secrets", "fail", detail, _MEND)
 
 
 def _name(settings: Settings) -> str:

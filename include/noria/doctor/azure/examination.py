@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE
 from noria.doctor import local
 from noria.doctor.azure.connections import Connections, collect, connection_findings
-from noria.doctor.azure.identity import check_clock, identity_checks
+from noria.doctor.azure.identity import check_clock, identity_checks, identity_subjects
 from noria.doctor.azure.lake import check_lake, check_lock, lake_resource
 from noria.doctor.azure.ml import Workspace
 from noria.doctor.azure.synapse import check_pool, pool_resource
-from noria.doctor.finding import Finding
+from noria.doctor.finding import Finding, Verdict
 from noria.doctor.together import Check, together
 from noria.settings import Settings
 
-ALL_SECONDS = 13.0
-"""For everything together; the command promises an answer in 15 s, and starting takes its part."""
-CONNECTIONS_SECONDS = 7.0
-"""Of these, for the secrets backend."""
+CONNECTIONS_SHARE = 0.5
+"""Of the time that there is, for the secrets backend."""
 LOCAL = ("python", "packages", "disk", "profile", "mail", "pipelines")
 """Subjects of the local checks that say something here: no Java, no port of a UI, no lake on disk."""
 
 
-def examine_azure(settings: Settings) -> list[Finding]:
-    """Run every check of the profile azure; none of them stops the others."""
+def examine_azure(settings: Settings, seconds: float) -> list[Finding]:
+    """Run every check of the profile azure, in so many seconds at most; none of them stops the others."""
     started = time.monotonic()
     for noisy in ("azure", "msal", "airflow"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what they say is in the findings
     _load_packages()
-    connections = collect(settings, CONNECTIONS_SECONDS)
-    checks = [*_local_checks(settings), *_remote_checks(settings, connections)]
-    findings = together(checks, ALL_SECONDS - (time.monotonic() - started))
+    connections = collect(settings, CONNECTIONS_SHARE * seconds)
+    checks = [*_local_checks(settings, connections), *_remote_checks(settings, connections)]
+    findings = together(checks, seconds - (time.monotonic() - started))
     machine = [finding for finding in findings if finding.subject in LOCAL]
     return [*machine, *connection_findings(connections), *(f for f in findings if f.subject not in LOCAL)]
 
@@ -48,27 +47,34 @@ def _load_packages() -> None:
     import azure.synapse.spark  # noqa: F401
 
 
-def _local_checks(settings: Settings) -> list[Check]:
-    return [Check(subject, subject, partial(local.CHECKS[subject], settings)) for subject in LOCAL]
+def _local_checks(settings: Settings, connections: Connections) -> list[Check]:
+    run: dict[str, Callable[[Settings], Verdict]] = {
+        **local.CHECKS,
+        "mail": partial(local.check_mail, connection=connections.mail),
+    }
+    return [Check(subject, subject, partial(run[subject], settings)) for subject in LOCAL]
 
 
 def _remote_checks(settings: Settings, connections: Connections) -> list[Check]:
     found = connections.usable
-    checks = [*identity_checks(connections)]
+    identities = identity_checks(connections)
+    who = identity_subjects(connections)
+    checks = [*identities]
     lake = found.get(LAKE)
     if LAKE not in connections.broken:
         resource = lake_resource(settings.lake_url)
         checks += [
             Check("clock", resource, partial(check_clock, settings.lake_url, lake)),
-            Check("lake", resource, partial(check_lake, settings.lake_url, lake)),
-            Check("lock", resource, partial(check_lock, settings.lake_url, lake)),
+            Check("lake", resource, partial(check_lake, settings.lake_url, lake), who[LAKE]),
+            Check("lock", resource, partial(check_lock, settings.lake_url, lake), (*who[LAKE], "lake")),
         ]
     if SYNAPSE in found:
-        checks.append(Check("synapse", pool_resource(found[SYNAPSE]), partial(check_pool, found[SYNAPSE])))
+        pool = found[SYNAPSE]
+        checks.append(Check("synapse", pool_resource(pool), partial(check_pool, pool), who[SYNAPSE]))
     if ML in found:
-        checks += Workspace(found[ML]).job_checks()
+        checks += Workspace(found[ML]).job_checks(who[ML])
     if settings.registry_url:
         checks.append(Check("registry", "registry", partial(local.check_registry, settings)))
     elif keeper := found.get(PRODUCTION) or found.get(ML):
-        checks += Workspace(keeper).registry_checks()
+        checks += Workspace(keeper).registry_checks(who[keeper.conn_id])
     return checks

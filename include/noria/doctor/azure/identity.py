@@ -30,6 +30,23 @@ _HTTP_SECONDS = 5.0
 
 def identity_checks(connections: Connections) -> list[Check]:
     """One check for each different identity."""
+    checks = []
+    for subject, used_by in _identities(connections).items():
+        resource = f"identity of {', '.join(connection.conn_id for connection in used_by)}"
+        checks.append(Check(subject, resource, partial(check_identity, used_by[0], resource)))
+    return checks
+
+
+def identity_subjects(connections: Connections) -> dict[str, tuple[str, ...]]:
+    """For each connection the subject of its identity's check, or none if it needs no identity."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(CONNECTIONS, ())
+    for subject, used_by in _identities(connections).items():
+        found |= {connection.conn_id: (subject,) for connection in used_by}
+    return found
+
+
+def _identities(connections: Connections) -> dict[str, list[AzureConnection]]:
+    """Connections by the subject of the identity that they share."""
     known = {LAKE: AzureConnection(LAKE), **connections.usable}
     by_identity: dict[tuple[str, ...], list[AzureConnection]] = {}
     for conn_id in CONNECTIONS:
@@ -38,12 +55,8 @@ def identity_checks(connections: Connections) -> list[Check]:
             continue
         key = (connection.identity, connection.tenant, connection.authority)
         by_identity.setdefault(key, []).append(connection)
-    checks = []
-    for used_by in by_identity.values():
-        subject = "identity" if len(by_identity) == 1 else f"identity of {used_by[0].conn_id}"
-        resource = f"identity of {', '.join(connection.conn_id for connection in used_by)}"
-        checks.append(Check(subject, resource, partial(check_identity, used_by[0], resource)))
-    return checks
+    one = len(by_identity) == 1
+    return {"identity" if one else f"identity {group[0].conn_id}": group for group in by_identity.values()}
 
 
 def check_identity(connection: AzureConnection, resource: str) -> Verdict:
@@ -56,7 +69,9 @@ def check_identity(connection: AzureConnection, resource: str) -> Verdict:
     until = f"{datetime.fromtimestamp(token.expires_on, UTC):%H:%M} UTC"
     tenant = str(claims.get("tid") or "")
     chosen = type(getattr(credential, "_successful_credential", None) or credential).__name__
-    who = claims.get("upn") or claims.get("appid") or claims.get("oid") or connection.identity
+    who = str(claims.get("upn") or claims.get("appid") or connection.identity)
+    if claims.get("oid"):
+        who += f" (object {claims['oid']})"
     if connection.tenant and tenant and tenant.lower() != connection.tenant.lower():
         raise AccessError(
             f"{resource}: {chosen} signs in to tenant {tenant}",
@@ -68,7 +83,7 @@ def check_identity(connection: AzureConnection, resource: str) -> Verdict:
             f"{resource}: {chosen} gives a token that has expired at {until}",
             remedy="Look at this machine's clock, and at what gives the token.",
         )
-    return "ok", f"{who} of tenant {tenant or '?'} ({chosen}), token until {until}", ""
+    return "ok", f"{who} of tenant {tenant or '?'} by {chosen}, token until {until}", ""
 
 
 def _claims(token: str) -> Mapping[str, Any]:

@@ -28,21 +28,22 @@ class Workspace:
         self._arm = Arm(connection, self._resource, Service.ML)
         self._models = Arm(connection, self._resource, Service.REGISTRY)
 
-    def job_checks(self) -> list[Check]:
-        """What jobs need."""
+    def job_checks(self, after: tuple[str, ...]) -> list[Check]:
+        """What jobs need; `after` are the subjects of the identity."""
         compute = f"compute {self._compute_name} of {self._resource}"
+        inside = (*after, "azureml")
         return [
-            Check("azureml", self._resource, self._check_workspace),
-            Check("compute", compute, self._check_compute),
-            Check("quota", f"quota for {compute}", self._check_quota),
-            Check("environment", f"environment {image.NAME} of {self._resource}", self._check_environment),
-            Check("datastore", f"default datastore of {self._resource}", self._check_datastore),
-            Check("mlflow", f"MLflow of {self._resource}", self._check_mlflow),
+            Check("azureml", self._resource, self._check_workspace, after),
+            Check("compute", compute, self._check_compute, inside),
+            Check("quota", f"quota for {compute}", self._check_quota, (*inside, "compute")),
+            Check("environment", f"environment {image.NAME} of {self._resource}", self._check_environment, inside),
+            Check("datastore", f"default datastore of {self._resource}", self._check_datastore, inside),
+            Check("mlflow", f"MLflow of {self._resource}", self._check_mlflow, inside),
         ]
 
-    def registry_checks(self) -> list[Check]:
-        """What the registry needs."""
-        return [Check("registry", f"models of {self._resource}", self._check_registry)]
+    def registry_checks(self, after: tuple[str, ...]) -> list[Check]:
+        """What the registry needs; `after` are the subjects of the identity."""
+        return [Check("registry", f"models of {self._resource}", self._check_registry, after)]
 
     def _check_workspace(self) -> Verdict:
         found = self._arm.workspace()
@@ -97,11 +98,8 @@ class Workspace:
     def _check_environment(self) -> Verdict:
         name = f"{image.NAME}:{image.version()}"
         if not self._arm.has(f"/environments/{image.NAME}/versions/{image.version()}", f"environment {name}"):
-            return (
-                "ok",
-                f"{name} is not there yet: the first job makes it, and waits about 10 minutes for its image",
-                "",
-            )
+            self._arm.workspace()  # or else it is the workspace that is not there
+            return "ok", f"{name} is made by the first job, which waits about 10 minutes for its image", ""
         return "ok", f"{name} is there", ""
 
     def _check_datastore(self) -> Verdict:

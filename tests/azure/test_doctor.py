@@ -1,0 +1,263 @@
+"""`noria doctor --profile azure` on the twin: every fault is named, with the resource, the role and the remedy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.azure import CONNECTIONS
+from noria.doctor import Finding, examine
+from noria.settings import Settings
+from tests.azure.secrets import assert_no_secrets
+from tests.azure.twin.client import Twin
+
+pytestmark = pytest.mark.slow
+NORIA = Path(sys.executable).parent / "noria"
+SUBJECTS = [
+    *("python", "packages", "disk", "profile", "mail", "pipelines"),
+    *CONNECTIONS,
+    *("identity", "clock", "lake", "lock", "synapse"),
+    *("azureml", "compute", "quota", "environment", "datastore", "mlflow", "registry"),
+]
+OF_THE_MACHINE = {"packages", "mail"}
+"""What may be wrong here without the twin's doing."""
+
+
+@pytest.fixture
+def look(twin: Twin, tmp_path: Path) -> Callable[..., dict[str, Finding]]:
+    """Examine the twin, with some variables changed; the findings by subject."""
+
+    def look(**changes: str) -> dict[str, Finding]:
+        environment = {**twin.environment, "NORIA_LAKE_URL": twin.lake_url(), **changes}
+        findings = examine(Settings.from_env(environment, home=tmp_path))
+        assert not [f for f in findings if f.status != "ok" and not f.remedy], "each failure has its remedy"
+        shown = "\n".join(f"{f.detail} {f.remedy}" for f in findings)
+        assert not [secret for secret in twin.planted_secrets if secret in shown]
+        return {finding.subject: finding for finding in findings}
+
+    return look
+
+
+def failures(found: dict[str, Finding]) -> dict[str, Finding]:
+    """Those of the services, without those that only follow from another."""
+    return {
+        subject: finding
+        for subject, finding in found.items()
+        if finding.status == "fail" and subject not in OF_THE_MACHINE and "not known, see" not in finding.detail
+    }
+
+
+def echoes(found: dict[str, Finding]) -> set[str]:
+    return {subject for subject, finding in found.items() if "not known, see" in finding.detail}
+
+
+def connection(twin: Twin, conn_id: str, **changes: Any) -> dict[str, str]:
+    """The variable of a connection with another host or other keys in its extra; None takes one away."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    facts = json.loads(twin.environment[variable])
+    facts["host"] = changes.pop("host", facts.get("host"))
+    facts["extra"] = {key: value for key, value in (facts["extra"] | changes).items() if value is not None}
+    return {variable: json.dumps(facts)}
+
+
+def test_all_is_well_in_one_line_each_and_nothing_is_left(twin: Twin, tmp_path: Path) -> None:
+    lake_url = twin.lake_url()
+    environment = {**twin.environment, "NORIA_PROFILE": "local", "NORIA_LAKE_URL": lake_url}
+    command = [NORIA, "doctor", "--profile", "azure", "--home", tmp_path]
+    started = time.monotonic()
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert time.monotonic() - started < 15
+    lines = said.stdout.splitlines()
+    assert [line.split()[1] for line in lines] == SUBJECTS
+    assert {line.split()[1] for line in lines if not line.startswith("ok")} <= OF_THE_MACHINE
+    assert twin.environment["IDENTITY_HEADER"] not in said.stdout + said.stderr
+    (tmp_path / "said").write_text(said.stdout + said.stderr)
+    assert_no_secrets([tmp_path], twin.planted_secrets)
+    assert not said.stderr, "what the SDKs log is not for the reader"
+    assert not twin.requests(method="POST"), "nothing is submitted"
+    probes = [seen for seen in twin.requests("storage", path="/doctor/") if seen.status]
+    assert {(seen.method, seen.status) for seen in probes} >= {("PUT", 201), ("GET", 206), ("DELETE", 202)}
+
+
+def test_connections_that_are_missing_unreadable_or_incomplete(twin: Twin, look: Any) -> None:
+    found = look(
+        AIRFLOW_CONN_ADLS_DEFAULT="",
+        AIRFLOW_CONN_AZUREML_DEFAULT='{"password": "planted-secret',
+        AIRFLOW_CONN_AZUREML_PRODUCTION="",
+        **connection(twin, "azure_synapse_default", sparkPool=None, subscriptionId=None, host=None),
+    )
+    assert found["adls_default"].status == "warn"
+    assert found["lake"].status == "ok", "a machine's own identity suffices"
+    assert found["azure_synapse_default"].detail == "has no host, extra.sparkPool, extra.subscriptionId"
+    assert "cannot be read" in found["azureml_default"].detail
+    assert "planted-secret" not in str(found)
+    assert found["azureml_production"].status == "ok"
+    assert not found.keys() & {"synapse", "azureml", "registry"}, "there is nobody to ask"
+
+
+def test_wrong_tenant(twin: Twin, look: Any) -> None:
+    other = "11111111-1111-1111-1111-111111111111"
+    twin.set("identity", tenant=other)
+    found = look()
+    assert failures(found).keys() == {"identity"}
+    identity = found["identity"]
+    assert other in identity.detail and "extra.tenantId of adls_default" in identity.detail
+    assert "az login --tenant" in identity.remedy
+    assert echoes(found) == set(SUBJECTS[SUBJECTS.index("lake") :]), "one cause, one line"
+
+
+def test_expired_token(twin: Twin, look: Any) -> None:
+    twin.set("identity", lifetime_seconds=-30)
+    found = look()
+    assert failures(found).keys() == {"identity"}
+    assert "expired" in found["identity"].detail
+    assert "clock" in found["identity"].remedy
+
+
+def test_nobody_is_signed_in(twin: Twin, look: Any) -> None:
+    body = json.dumps({"statusCode": 400, "message": "No User Assigned Identity found"})
+    twin.fault("identity", status=400, body=body)
+    found = look()
+    assert failures(found).keys() == {"identity"}
+    assert "No User Assigned Identity found" in found["identity"].detail
+    assert "az login" in found["identity"].remedy
+
+
+def test_missing_role_on_the_lake(twin: Twin, look: Any) -> None:
+    code = "AuthorizationPermissionMismatch"
+    body = f"<Error><Code>{code}</Code><Message>This request is not authorized.</Message></Error>"
+    twin.fault("storage", status=403, headers={"x-ms-error-code": code, "Content-Type": "application/xml"}, body=body)
+    found = look()
+    assert failures(found).keys() == {"lake"}
+    assert "storage account devstoreaccount1, container lake" in found["lake"].detail
+    assert "Storage Blob Data Contributor" in found["lake"].detail
+    assert "Grant it" in found["lake"].remedy
+
+
+def test_role_that_may_read_the_lake_and_not_write(twin: Twin, look: Any) -> None:
+    code = "AuthorizationPermissionMismatch"
+    body = f"<Error><Code>{code}</Code><Message>This request is not authorized.</Message></Error>"
+    headers = {"x-ms-error-code": code, "Content-Type": "application/xml"}
+    twin.fault("storage", method="PUT", path="/doctor/", status=403, headers=headers, body=body)
+    assert "Storage Blob Data Contributor" in failures(look())["lake"].detail
+
+
+def test_missing_role_on_the_pool_and_in_the_workspaces(twin: Twin, look: Any) -> None:
+    said = "The principal does not have the required Synapse RBAC permission to perform this action."
+    twin.fault("synapse", status=403, body=json.dumps({"error": {"code": "Unauthorized", "message": said}}))
+    twin.set("management", actions=["Microsoft.MachineLearningServices/workspaces/*/read"])
+    found = look()
+    assert failures(found).keys() == {"synapse", "azureml", "registry"}
+    assert "Spark pool pool of Synapse workspace noria" in found["synapse"].detail
+    assert "Synapse Compute Operator" in found["synapse"].detail
+    assert "jobs/write" in found["azureml"].detail and "AzureML Data Scientist" in found["azureml"].detail
+    assert "noria-production" in found["registry"].detail and "models/write" in found["registry"].detail
+
+
+def test_deleted_container_workspace_pool_and_compute(twin: Twin, look: Any) -> None:
+    gone = twin.lake_url().replace("//lake@", "//gone@")
+    found = look(
+        NORIA_LAKE_URL=gone,
+        **connection(twin, "azure_synapse_default", sparkPool="gone"),
+        **connection(twin, "azureml_default", compute="gone"),
+        **connection(twin, "azureml_production", workspace="gone"),
+    )
+    assert failures(found).keys() == {"lake", "synapse", "compute", "registry"}
+    assert "container gone" in found["lake"].detail and "NORIA_LAKE_URL" in found["lake"].remedy
+    assert "Spark pool gone" in found["synapse"].detail and "the connection" in found["synapse"].remedy
+    assert "compute gone of Azure ML workspace noria" in found["compute"].detail
+    assert "Azure ML workspace gone" in found["registry"].detail
+    twin.set("management", deleted="noria")
+    found = look()
+    assert failures(found).keys() == {"azureml"}
+    assert echoes(found) == {"compute", "quota", "environment", "datastore", "mlflow"}
+
+
+def test_host_that_there_is_not(twin: Twin, look: Any) -> None:
+    found = look(**connection(twin, "azure_synapse_default", host="https://mistyped.nowhere.localhost:1"))
+    assert failures(found).keys() == {"synapse"}
+    assert "no connection" in found["synapse"].detail
+    assert "the address in the connection" in found["synapse"].remedy
+
+
+def test_full_quota_and_too_small_a_cluster(twin: Twin, look: Any) -> None:
+    twin.set("management", vcpus_used=23)
+    found = look()
+    assert failures(found).keys() == {"quota"}
+    assert "standardDSv2Family in westeurope: 23 of 24 vCPUs in use, a job takes 4" in found["quota"].detail
+    assert "Wait for the others" in found["quota"].remedy
+    twin.set("management", vcpus_used=0, vcpus_limit=8)
+    found = look(**connection(twin, "azureml_default", nodes=3))
+    assert failures(found).keys() == {"quota"}
+    assert "Ask for more" in found["quota"].remedy
+    found = look(**connection(twin, "azureml_default", nodes=9))
+    assert failures(found).keys() == {"compute"}
+    assert "at most 4 nodes, extra.nodes of azureml_default says 9" in found["compute"].detail
+
+
+def test_service_that_is_down(twin: Twin, look: Any) -> None:
+    twin.fault("storage", status=503)
+    twin.fault("synapse", lose_response=True)
+    twin.fault("management", status=500)
+    found = look()
+    assert failures(found).keys() == {"lake", "synapse", "azureml", "registry"}
+    assert "503" in found["lake"].detail and "https://status.azure.com" in found["lake"].remedy
+    assert "no connection" in found["synapse"].detail
+    assert "500" in found["azureml"].detail
+
+
+def test_service_that_hangs_holds_up_nobody(twin: Twin, tmp_path: Path) -> None:
+    twin.fault("storage", delay_seconds=60)
+    twin.fault("synapse", delay_seconds=60)
+    command = [NORIA, "doctor", "--profile", "azure", "--home", tmp_path, "--json"]
+    environment = {**twin.environment, "NORIA_LAKE_URL": twin.lake_url()}
+    started = time.monotonic()
+    said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    assert time.monotonic() - started < 15
+    assert said.returncode == 1
+    found = {check["subject"]: Finding(**check) for check in json.loads(said.stdout)["checks"]}
+    assert list(found) == SUBJECTS
+    assert failures(found).keys() == {"lake", "synapse"}
+    assert found["azureml"].status == found["registry"].status == "ok"
+
+
+def test_checks_that_never_end_are_told(twin: Twin, tmp_path: Path) -> None:
+    twin.fault("*", delay_seconds=60)
+    started = time.monotonic()
+    findings = examine(Settings.from_env(twin.environment, home=tmp_path), seconds=2.0)
+    assert time.monotonic() - started < 4
+    (identity,) = [finding for finding in findings if finding.subject == "identity"]
+    assert "identity of adls_default" in identity.detail and "no answer within 2 s" in identity.detail
+    assert "https://status.azure.com" in identity.remedy
+
+
+def test_connections_from_the_key_vault(twin: Twin, tmp_path: Path) -> None:
+    def look(seconds: float = 30.0) -> dict[str, Finding]:
+        environment = {**twin.airflow_environment, "NORIA_LAKE_URL": twin.lake_url(), "AIRFLOW_HOME": str(tmp_path)}
+        assert not [name for name in environment if name.startswith("AIRFLOW_CONN_")]
+        return {f.subject: f for f in examine(Settings.from_env(environment, home=tmp_path), seconds)}
+
+    found = look()
+    assert not failures(found)
+    assert found["secrets"].detail.endswith("4 of the 4 connections come from it")
+    assert "key vault https://noria.vault.localhost" in found["azureml_default"].detail
+    refusal = {"code": "Forbidden", "message": "Caller is not authorized", "innererror": {"code": "ForbiddenByRbac"}}
+    twin.fault("vault", status=403, body=json.dumps({"error": refusal}))
+    found = look()
+    assert failures(found).keys() == {"secrets"}
+    assert "key vault https://noria.vault.localhost" in found["secrets"].detail
+    assert "Key Vault Secrets User" in found["secrets"].detail
+    assert echoes(found) == set(CONNECTIONS)
+    twin.reset()
+    twin.fault("vault", delay_seconds=60)
+    started = time.monotonic()
+    found = look(seconds=8.0)
+    assert time.monotonic() - started < 10
+    assert "no answer within 4 s" in found["secrets"].detail
