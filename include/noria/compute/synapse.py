@@ -5,9 +5,10 @@ What Synapse offers, and what is made of it:
 - A batch has a name, but Synapse takes any number of batches of one name. So whoever submits looks for the name first,
   and looks again when the answer to a submit was lost.
 - What the driver writes is in two files of the Spark history server: `driverlog/stdout` has all that Python says, its
-  errors too (Spark's Python runner joins the two), and `driverlog/stderr` has Spark's own log. They are there from the
-  moment that the application runs, often half a minute late, and are handed out whole, so each look reads them from the
-  start. A batch that ended before its application began has no more than the lines of Livy's own answer.
+  errors too (Spark's Python runner joins the two), and `driverlog/stderr` has Spark's own log. That is where Synapse
+  Studio reads them; the REST reference does not have it, so a batch is followed without a log where it is refused. They
+  are there once the application runs, perhaps half a minute late, and are handed out whole, so each look reads them
+  from the start. A batch that ended before its application began has no more than the lines of Livy's own answer.
 - Reasons of a failure are in the batch itself, with a source (User, System, Dependency), a code and a sentence.
 
 The batch reads and writes the lake as the identity that submitted it. That identity needs the Synapse role Synapse
