@@ -39,6 +39,7 @@ class Twin:
         self.airflow_environment: dict[str, str] = facts["airflow_environment"]
         self.connection_string: str = facts["connection_string"]
         self._lake_url: str = facts["lake_url"]
+        self._urls: dict[str, str] = facts["urls"]
         self.guard_file = Path(self.environment["NORIA_TWIN_GUARD"])
 
     @classmethod
@@ -84,6 +85,10 @@ class Twin:
         """A folder of the lake, a new one if none is named."""
         return f"{self._lake_url}/{folder or uuid.uuid4().hex[:12]}"
 
+    def url(self, service: str) -> str:
+        """Base address of a service, without a slash at its end."""
+        return self._urls[service]
+
     def fault(self, service: str, **how: Any) -> None:
         """Mistreat requests from now on; `how` is what state.Fault says."""
         told = asdict(Fault(service, **how))
@@ -110,6 +115,13 @@ class Twin:
     def reset(self) -> None:
         """Forget faults, knobs, records and secrets of tests."""
         self._post("reset", {})
+
+    def wrong_bodies(self) -> list[str]:
+        """What the control plane of Azure ML found wrong in requests since the last call."""
+        file = self.folder / "ml" / "wrong_bodies.txt"
+        lines = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return lines
 
     def refused(self) -> list[str]:
         """What the guard refused since the last call."""

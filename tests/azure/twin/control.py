@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 
 from tests.azure.twin import identity
 from tests.azure.twin.recording import Recorder
-from tests.azure.twin.state import Fault, TwinState
+from tests.azure.twin.state import HOSTS, Fault, TwinState
 
 
 def app(state: TwinState, stop: Callable[[], None]) -> Starlette:
@@ -45,8 +45,11 @@ def app(state: TwinState, stop: Callable[[], None]) -> Starlette:
         return JSONResponse(list(state.planted))
 
     async def facts(_request: Request) -> Response:
+        urls = {service: state.url(service) for service in HOSTS}
         told = {"environment": state.environment(), "airflow_environment": state.airflow_environment()}
-        return JSONResponse(told | {"connection_string": state.connection_string, "lake_url": state.lake_url()})
+        return JSONResponse(
+            told | {"connection_string": state.connection_string, "lake_url": state.lake_url()} | {"urls": urls}
+        )
 
     async def reset(_request: Request) -> Response:
         state.reset()

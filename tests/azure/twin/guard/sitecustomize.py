@@ -8,7 +8,6 @@ Python's sockets (a JVM, gRPC) is not seen.
 # ruff: noqa: PTH123, PTH120, PTH100
 
 import importlib.machinery
-import importlib.util
 import os
 import socket
 import sys
@@ -100,7 +99,9 @@ def _chain():
     rest = [path for path in sys.path if os.path.abspath(path or ".") != here]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
     if spec is not None and spec.loader is not None:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        from importlib.util import module_from_spec
+
+        spec.loader.exec_module(module_from_spec(spec))
 
 
 if __name__ == "sitecustomize":
