@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from noria.azure.connection import AzureConnection
@@ -31,6 +33,8 @@ def ml_client(connection: AzureConnection, credential: TokenCredential | None = 
     Raises:
         InputError: One of the three is missing.
     """
+    if metadata := connection.extra.get("cloudMetadata"):
+        _forget_cloud()
     from azure.ai.ml import MLClient
 
     for noisy in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity", "azure.ai.ml"):
@@ -41,7 +45,7 @@ def ml_client(connection: AzureConnection, credential: TokenCredential | None = 
     options |= {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
     if cloud := connection.get("cloud"):
         options["cloud"] = cloud
-    if metadata := connection.extra.get("cloudMetadata"):
+    if metadata:
         options["cloud_metadata"] = metadata
     return MLClient(
         credential or connection.credential(),
@@ -50,6 +54,12 @@ def ml_client(connection: AzureConnection, credential: TokenCredential | None = 
         connection.require("workspace"),
         **options,
     )
+
+
+def _forget_cloud() -> None:
+    """A parent's client leaves its cloud's name in the environment; the import would ask the public cloud about it."""
+    if "azure.ai.ml" not in sys.modules:
+        os.environ.pop("AZUREML_CURRENT_CLOUD", None)
 
 
 def _draw_no_bars() -> None:

@@ -37,6 +37,8 @@ _GONE = "cannot be recreated"
 _CHAMPION_TAG = f"noria.{CHAMPION}"
 _LONGEST_DESCRIPTION = 5000
 _MOST_DELETED = 50
+_RETRIES = dict.fromkeys(("retry_total", "retry_connect", "retry_read", "retry_status"), 6)
+"""Of a request to the storage account: 1 + 3 + 5 + 9 + 17 + 33 seconds."""
 
 
 class AzureMLRegistry(Registry):
@@ -161,7 +163,7 @@ class AzureMLRegistry(Registry):
 
         container = getattr(store, "container_name", None) or store.filesystem
         url = f"https://{store.account_name}.blob.{store.endpoint}"
-        retries = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=6)
+        retries = ExponentialRetry(initial_backoff=1, increment_base=2, **_RETRIES)
         what = f"{self._place}: storage account {store.account_name}, container {container}"
         with (
             explained(what, Service.ARTIFACTS),

@@ -26,13 +26,15 @@ def twin_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
 def twin(twin_process: Twin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twin]:
     """The twin, with its environment in os.environ and its guard in this process.
 
-    A test fails if anything wanted to leave loopback, also if that was caught.
+    A test fails if anything wanted to leave loopback or sent what does not fit Azure's own models, also if that was
+    caught.
     """
     for name, value in twin_process.environment.items():
         monkeypatch.setenv(name, value)
     _trust(twin_process.environment["SSL_CERT_FILE"])
     twin_process.reset()
     twin_process.refused()
+    twin_process.wrong_bodies()
     guard.install(str(twin_process.guard_file))
     try:
         yield twin_process
@@ -40,6 +42,8 @@ def twin(twin_process: Twin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twin]:
         guard.uninstall()
     refused = twin_process.refused()
     assert not refused, "left loopback:\n" + "\n".join(refused)
+    wrong = twin_process.wrong_bodies()
+    assert not wrong, "bodies that do not fit Azure's models:\n" + "\n".join(wrong)
 
 
 def _trust(bundle: str) -> None:

@@ -1,4 +1,7 @@
-"""Versioned assets of a workspace (codes, environments, models, components, data), listed in pages."""
+"""Versioned assets of a workspace (codes, environments, models, components, data), listed in pages.
+
+The knob `page` of `management` is the size of a page.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ KINDS = {
     "models": ("ModelVersion", "ModelContainer", "modelUri"),
 }
 PAGE = 100
+# https://learn.microsoft.com/azure/machine-learning/resource-limits-capacity has them for runs and experiments.
+MOST_TAGS, LONGEST_KEY, LONGEST_VALUE, LONGEST_DESCRIPTION = 50, 100, 1000, 5000
 
 
 def routes(plane: Plane) -> list[Route]:
@@ -60,7 +65,11 @@ def _get(plane: Plane, call: Call, kind: str) -> Answer:
 
 def _put(plane: Plane, call: Call, kind: str) -> Answer:
     fixed = KINDS[kind][2]
+    _check_limits(call.body["properties"])
     with plane.store.lock():
+        if plane.store.get(call.workspace, f"{kind}.deleted", call["name"], call["version"]) is not None:
+            said = f"Asset {call['name']}/versions/{call['version']} was deleted, it cannot be recreated."
+            raise RefusalError(400, "UserError", f"{said} Please try again with a different version.")
         before = plane.store.get(call.workspace, kind, call["name"], call["version"])
         if before is not None and before.body["properties"].get(fixed) != call.body["properties"].get(fixed):
             raise RefusalError(400, "UserError", "Asset paths cannot be updated.")
@@ -69,7 +78,18 @@ def _put(plane: Plane, call: Call, kind: str) -> Answer:
 
 
 def _delete(plane: Plane, call: Call, kind: str) -> Answer:
-    return Answer(status=200 if plane.store.delete(call.workspace, kind, call["name"], call["version"]) else 204)
+    if not plane.store.delete(call.workspace, kind, call["name"], call["version"]):
+        return Answer(status=204)
+    plane.store.put(call.workspace, f"{kind}.deleted", call["name"], {}, call["version"])
+    return Answer(status=200)
+
+
+def _check_limits(properties: dict[str, Any]) -> None:
+    tags = properties.get("tags") or {}
+    wrong = len(tags) > MOST_TAGS or len(properties.get("description") or "") > LONGEST_DESCRIPTION
+    wrong = wrong or any(len(k) > LONGEST_KEY or len(v) > LONGEST_VALUE for k, v in tags.items())
+    if wrong:
+        raise RefusalError(400, "UserError", "Tags or description are over the service's limits.")
 
 
 def _list_versions(plane: Plane, call: Call, kind: str) -> Answer:
@@ -80,7 +100,7 @@ def _list_versions(plane: Plane, call: Call, kind: str) -> Answer:
         return Answer({"value": []})
     if call.query.get("$orderBy", "").lower() != "createdtime asc":
         found.reverse()  # newest first unless asked otherwise
-    return _page(call, [_wire(call, r) for r in found])
+    return _page(plane, call, [_wire(call, r) for r in found])
 
 
 def _listed(resource: Resource, call: Call) -> bool:
@@ -92,8 +112,9 @@ def _listed(resource: Resource, call: Call) -> bool:
     return wanted is None or (properties.get("properties") or {}).get("hash_sha256") == wanted
 
 
-def _page(call: Call, items: list[dict[str, Any]]) -> Answer:
-    start, size = int(call.query.get("$skip", 0)), int(call.query.get("$top", PAGE))
+def _page(plane: Plane, call: Call, items: list[dict[str, Any]]) -> Answer:
+    start, size = int(call.query.get("$skip", 0)), int(call.query.get("$top", 0))
+    size = size or int(plane.state.knob("management", "page", PAGE))
     body: dict[str, Any] = {"value": items[start : start + size]}
     if start + size < len(items) and "$top" not in call.query:
         query = urllib.parse.urlencode({**call.query, "$skip": start + size})
@@ -104,7 +125,7 @@ def _page(call: Call, items: list[dict[str, Any]]) -> Answer:
 def _list_containers(plane: Plane, call: Call, kind: str) -> Answer:
     names = {r.name: None for r in plane.store.all(call.workspace, kind)}
     names |= {r.name: None for r in plane.store.all(call.workspace, f"{kind}.containers")}
-    return _page(call, [_container(plane, call, kind, name) for name in names])
+    return _page(plane, call, [_container(plane, call, kind, name) for name in names])
 
 
 def _get_container(plane: Plane, call: Call, kind: str) -> Answer:

@@ -1,4 +1,7 @@
-"""What the control plane remembers, and how it answers: resources in SQLite, errors in Azure's shape."""
+"""What the control plane remembers, and how it answers: resources in SQLite, errors in Azure's shape.
+
+The knob `deleted` of `management` names a workspace that is gone.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,9 @@ from starlette.routing import Route
 from tests.azure.twin.ml import bodies
 from tests.azure.twin.ml.blobs import Blobs
 from tests.azure.twin.state import PRODUCTION_WORKSPACE, WORKSPACE, TwinState
-from tests.azure.twin.tokens import refusal
 
-AUDIENCES = ("https://management.azure.com", "https://ml.azure.com")
 WORKSPACES = (WORKSPACE, PRODUCTION_WORKSPACE)
+WRONG_BODIES = "wrong_bodies.txt"
 _BASE = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces"
 
 
@@ -187,7 +189,6 @@ class Plane:
             return refusal.response()
 
     def _answer(self, handler: Handler, model: str, request: Request, body: Any) -> Answer:
-        self._let_in(request.headers.get("authorization", ""))
         names = dict(request.path_params)
         call = Call(
             root=self.state.url("management"),
@@ -204,14 +205,6 @@ class Plane:
         if model:
             self.check(model, body, f"{call.method} {call.path}")
         return handler(self, call)
-
-    def _let_in(self, authorization: str) -> None:
-        why = refusal(self.state, authorization, (*AUDIENCES, self.state.url("management")))
-        if why:
-            kind = "ExpiredAuthenticationToken" if "expired" in why else "AuthenticationFailed"
-            if "issuer" in why:
-                kind = "InvalidAuthenticationTokenTenant"
-            raise RefusalError(401, kind, f"Authentication failed: {why}", {"WWW-Authenticate": "Bearer"})
 
     def _find(self, call: Call) -> None:
         """The way to the workspace: api-version, subscription, resource group, workspace."""
@@ -231,14 +224,14 @@ class Plane:
 
     @property
     def workspaces(self) -> tuple[str, ...]:
-        """Those that there are; the knob `deleted` names one that is gone."""
+        """Those that there are."""
         return tuple(w for w in WORKSPACES if w != self.state.knob("management", "deleted"))
 
     def check(self, model: str, body: Any, where: str) -> None:
         """Refuse a body that does not fit Azure's own model of it, and keep what was wrong for the test."""
         if found := bodies.faults(model, body):
             text = "; ".join(found)
-            with (self.folder / "wrong_bodies.txt").open("a") as file:
+            with (self.folder / WRONG_BODIES).open("a") as file:
                 file.write(f"{where}: {text}\n")
             raise RefusalError(400, "InvalidRequestBody", f"The request body is invalid: {text}")
 

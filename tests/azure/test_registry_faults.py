@@ -1,0 +1,339 @@
+"""The registry on Azure ML in trouble: what it survives, what it says, and that no step leaves a second version."""
+
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.pipeline.transport import HttpTransport
+
+from noria.azure import ML, PRODUCTION
+from noria.azure import ml_client as ml_client_module
+from noria.errors import BusyError, NoriaError, StorageAccessError, StorageError, StorageUnavailableError
+from noria.records import ChampionVersion
+from noria.registry.azureml_registry import AzureMLRegistry
+from noria.settings import CHECKOUT
+from tests.azure.twin.client import Twin
+from tests.contract.test_registry import a_run, promotion
+
+pytestmark = pytest.mark.slow
+
+VERSION = r"/models/[^/?]+/versions/\d+\?"
+THROTTLED = {"status": 429, "body": '{"error": {"code": "TooManyRequests", "message": "Slow down."}}'}
+UNAVAILABLE = {"status": 503, "body": '{"error": {"code": "ServiceUnavailable", "message": "Later."}}'}
+
+
+@pytest.fixture
+def registry(twin: Twin) -> AzureMLRegistry:
+    return AzureMLRegistry(twin.connection(ML))
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return "f" + hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that the SDKs wanted to wait between attempts; nobody waits."""
+    seconds: list[float] = []
+    for kind in (HttpTransport, *_below(HttpTransport)):
+        if "sleep" in vars(kind):
+            monkeypatch.setattr(kind, "sleep", lambda self, duration: seconds.append(duration))
+    return seconds
+
+
+def _below(kind: type) -> list[type]:
+    return [k for child in kind.__subclasses__() for k in (child, *_below(child))]
+
+
+@pytest.fixture
+def register(registry: AzureMLRegistry, name: str, tmp_path: Path) -> Callable[..., ChampionVersion]:
+    """Registers the bytes of a name for a run of the same name."""
+
+    def register(run_id: str = "r1", champion: str | None = None, into: AzureMLRegistry = registry) -> ChampionVersion:
+        file = tmp_path / run_id
+        return into.register(a_run(name, run_id), *promotion(file, run_id.encode(), champion), file)
+
+    return register
+
+
+def test_few_requests(twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], name: str) -> None:
+    first = register()
+    twin.reset()
+    register("r2", first.version)
+    assert len(twin.requests("management")) <= 4 and len(twin.requests("storage")) <= 4
+    twin.reset()
+    registry.champion(name)
+    assert len(twin.requests()) == 1
+    twin.reset()
+    register("r2", first.version)
+    assert [(r.service, r.method) for r in twin.requests()] == [("management", "GET")]
+
+
+@pytest.mark.parametrize(("fault", "wait"), [(THROTTLED | {"headers": {"Retry-After": "3"}}, 30), (UNAVAILABLE, 30)])
+def test_half_a_minute_of_refusals_is_survived(
+    twin: Twin, register: Callable[..., Any], slept: list[float], fault: dict[str, Any], wait: float
+) -> None:
+    """Every request of Azure ML meets some; together they last longer than half a minute each."""
+    twin.fault("management", times=10, **fault)
+    assert register().is_champion
+    assert sum(slept) >= wait
+
+
+def test_an_upload_survives_an_unavailable_storage(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], slept: list[float], name: str, tmp_path: Path
+) -> None:
+    twin.fault("storage", method="PUT", path="model.skops", times=5, **UNAVAILABLE)
+    version = register()
+    assert sum(slept) >= 30
+    assert registry.fetch(name, version.version, tmp_path).read_bytes() == b"r1"
+
+
+def test_the_last_attempts_refusal_is_told_and_may_pass(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], slept: list[float], name: str
+) -> None:
+    twin.fault("management", method="PUT", **UNAVAILABLE)
+    with pytest.raises(StorageUnavailableError, match=r"Azure ML workspace noria: .*Later"):
+        register()
+    twin.reset()
+    assert registry.history(name) == []
+    assert register().version == "1"
+
+
+def test_a_service_that_does_not_answer(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch, slept: list[float], name: str
+) -> None:
+    monkeypatch.setattr(ml_client_module, "READ_SECONDS", 0.3)
+    registry = AzureMLRegistry(twin.connection(ML))
+    twin.fault("management", delay_seconds=2, times=2)
+    assert registry.history(name) == []
+    twin.fault("management", delay_seconds=2)
+    with pytest.raises(StorageUnavailableError, match="no connection"):
+        registry.history(name)
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_lost_answer_leaves_one_version(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], slept: list[float], name: str, times: int
+) -> None:
+    twin.fault("management", method="PUT", path=VERSION, lose_response=True, times=times)
+    if times == 1:
+        assert register().is_champion
+    else:
+        with pytest.raises(StorageUnavailableError):
+            register()
+        twin.reset()
+        assert register().is_champion
+    (version,) = registry.history(name)
+    assert (version.version, version.run_id, version.is_champion) == ("1", "r1", True)
+
+
+def test_two_at_once_do_not_overwrite_one_another(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], name: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Without the lake's lock: the second has looked before the first has written."""
+    upload = registry._upload
+
+    def upload_late(*arguments: Any) -> str:
+        register("first", into=AzureMLRegistry(twin.connection(ML)))
+        return upload(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_upload", upload_late)
+        with pytest.raises(BusyError, match="another run has registered version 1"):
+            register("second")
+    (version,) = registry.history(name)
+    assert (version.run_id, version.is_champion) == ("first", True)
+    assert registry.fetch(name, "1", tmp_path).read_bytes() == b"first"
+    late = register("second")
+    assert (late.version, late.is_champion) == ("2", False)
+
+
+def test_a_deleted_versions_number_is_not_used_again(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], name: str
+) -> None:
+    for number in range(3):
+        register(f"r{number}", str(number) if number else None)
+    for version in ("2", "3"):
+        registry._client.models._model_versions_operation.delete(
+            twin.connection(ML).get("resourceGroup"), "noria", name, version
+        )
+    champion = registry.champion(name)
+    assert champion is not None and champion.version == "1"
+    assert register("r9", "1").version == "4"
+
+
+def test_versions_of_others_and_names_that_are_no_numbers(
+    registry: AzureMLRegistry, register: Callable[..., Any], name: str
+) -> None:
+    from azure.ai.ml.entities import Model
+
+    path = "azureml://datastores/workspaceblobstore/paths/theirs"
+    for version in ("7", "final-2"):
+        registry._client.models.create_or_update(Model(name=name, version=version, path=path))
+    assert registry.history(name) == [] and registry.champion(name) is None
+    assert register().version == "8"
+    assert len(registry.history(name)) == 1
+
+
+def test_a_person_withdraws_the_champion_and_a_late_retry_leaves_it_so(
+    registry: AzureMLRegistry, register: Callable[..., Any], name: str
+) -> None:
+    register("r1")
+    register("r2", "1")
+    old = registry._client.models.get(name, "1")
+    old.tags["noria.champion"] = "3"
+    registry._client.models.create_or_update(old)
+    assert [v.version for v in registry.history(name) if v.is_champion] == ["1"]
+    assert not register("r2", "1").is_champion
+    assert register("r3", "1").is_champion
+    assert registry._client.models.get(name, "3").tags["noria.champion"] == "4"
+
+
+def test_an_archived_version_still_counts(registry: AzureMLRegistry, register: Callable[..., Any], name: str) -> None:
+    register("r1")
+    registry._client.models.archive(name, "1")
+    assert [v.version for v in registry.history(name)] == ["1"]
+    assert register("r2", "1").version == "2"
+
+
+def test_many_versions_come_in_pages(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], name: str
+) -> None:
+    twin.set("management", page=2)
+    for number in range(5):
+        register(f"r{number}", str(number) if number else None)
+    assert [v.version for v in registry.history(name)] == ["5", "4", "3", "2", "1"]
+
+
+def test_tokens_that_live_for_seconds(twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any]) -> None:
+    twin.set("identity", lifetime_seconds=3)
+    register("r1")
+    time.sleep(3.1)
+    assert register("r2", "1").is_champion
+
+
+REFUSALS = [
+    ({"status": 403, "body": '{"error": {"code": "AuthorizationFailed", "message": "The client may not do this."}}'},
+     StorageAccessError, "AzureML Data Scientist"),
+    ({"status": 401, "body": '{"error": {"code": "ExpiredAuthenticationToken", "message": "It has expired."}}'},
+     StorageAccessError, "expired"),
+    ({"status": 404, "body": '{"error": {"code": "ResourceNotFound", "message": "The workspace was not found."}}'},
+     StorageError, "there is no such thing"),
+    ({"status": 400, "body": '{"error": {"code": "UserError", "message": "No."}}'}, StorageError, "refused"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "kind", "words"), REFUSALS, ids=lambda value: str(value)[:14])
+def test_what_does_not_pass_is_said(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], fault: dict[str, Any], kind: type[NoriaError],
+    words: str, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.DEBUG, logger="noria")
+    for method in ("GET", "PUT"):
+        twin.reset()
+        twin.fault("management", method=method, **fault)
+        with pytest.raises(kind) as caught:
+            register()
+        assert words in str(caught.value) and "Azure ML workspace noria" in str(caught.value)
+        assert not caught.value.retryable
+        said = str(caught.value) + caplog.text + repr(registry)
+        assert not [secret for secret in twin.planted_secrets if secret in said]
+
+
+def test_a_missing_role_on_the_storage_account_is_named(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], name: str
+) -> None:
+    twin.fault("storage", method="PUT", status=403, headers={"x-ms-error-code": "AuthorizationPermissionMismatch"})
+    with pytest.raises(StorageAccessError) as caught:
+        register()
+    for word in ("Storage Blob Data Contributor", "the storage account of the Azure ML workspace", "devstoreaccount1"):
+        assert word in str(caught.value)
+    assert registry.history(name) == []
+
+
+def test_a_deleted_workspace(twin: Twin, name: str) -> None:
+    twin.set("management", deleted="noria-production")
+    with pytest.raises(StorageError, match=r"Azure ML workspace noria-production: there is no such thing"):
+        AzureMLRegistry(twin.connection(PRODUCTION)).history(name)
+
+
+def test_no_such_model_is_an_empty_history_whichever_way_azure_says_so(
+    twin: Twin, registry: AzureMLRegistry, name: str
+) -> None:
+    twin.fault("management", status=404, body='{"error": {"code": "UserError", "message": "Not found."}}')
+    assert registry.history(name) == []
+
+
+def test_the_wrong_tenant(twin: Twin, name: str) -> None:
+    twin.set("identity", tenant="11111111-2222-3333-4444-555555555555")
+    with pytest.raises(StorageAccessError, match="the identity is of another tenant") as caught:
+        AzureMLRegistry(twin.connection(ML)).history(name)
+    assert "extra.tenantId" in str(caught.value)
+
+
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+import mlflow.pyfunc
+from azure.core.pipeline.transport import RequestsTransport
+from noria.azure import AzureConnection
+from noria.azure.ml_client import ml_client
+from noria.registry.azureml_registry import AzureMLRegistry
+from tests.contract.test_registry import a_run, promotion
+
+connection = AzureConnection.parse("azureml_default", os.environ["AIRFLOW_CONN_AZUREML_DEFAULT"])
+ml_client(connection)  # imported once for all children
+
+def attempt(step):
+    left, send = [step], RequestsTransport.send
+    def send_and_die(self, request, **options):
+        response = send(self, request, **options)
+        if "/msi/" not in request.url:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return response
+    RequestsTransport.send = send_and_die
+    registry = AzureMLRegistry(connection)
+    file = Path(sys.argv[1]) / "model"
+    registry.register(a_run(f"killed{step}", "r"), *promotion(file, b"one"), file)
+
+step, code = 0, -signal.SIGKILL
+while code == -signal.SIGKILL:
+    step += 1
+    child = os.fork()
+    if not child:
+        attempt(step)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code, flush=True)
+"""
+
+
+def test_killed_after_any_request_a_retry_ends_with_one_champion(
+    twin: Twin, registry: AzureMLRegistry, tmp_path: Path
+) -> None:
+    search = os.pathsep.join([twin.environment["PYTHONPATH"], str(CHECKOUT)])
+    killer = subprocess.run(
+        [sys.executable, "-c", KILLER, tmp_path], check=False,
+        env={**os.environ, "PYTHONPATH": search}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    codes = [int(line) for line in killer.stdout.split()]
+    assert codes and codes[-1] == 0 and set(codes[:-1]) == {-signal.SIGKILL}, killer.stderr
+    assert len(codes) >= 8  # list, datastore, four files, latest, version
+    for step in range(1, len(codes)):
+        name, file = f"killed{step}", tmp_path / "model"
+        version = registry.register(a_run(name, "r"), *promotion(file, b"one"), file)
+        assert registry.history(name) == [version] and (version.version, version.is_champion) == ("1", True)
+        (tmp_path / name).mkdir()
+        assert registry.fetch(name, "1", tmp_path / name).read_bytes() == b"one"
