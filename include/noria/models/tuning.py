@@ -11,7 +11,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +101,16 @@ def run_trial(training: Training, job: TrialJob) -> tuple[float, float]:
         Score and seconds.
     """
     started = time.monotonic()
-    scores = []
+    scores = list(fold_scores(training, job))
+    return math.fsum(scores) / len(scores), time.monotonic() - started
+
+
+def fold_scores(training: Training, job: TrialJob) -> Iterator[float]:
+    """The primary metric of a trial on each fold, as soon as it is known."""
     for fit, check in folds(training, job.folds, job.seed):
         rows = training.rows.take(fit)
         model = build_model(training.problem, job.kind, job.params, job.seed).fit(rows.features, rows.target)
-        metrics = evaluate(training.problem, model, training.rows.take(check))
-        scores.append(metrics[training.problem.primary_metric])
-    return math.fsum(scores) / len(scores), time.monotonic() - started
+        yield evaluate(training.problem, model, training.rows.take(check))[training.problem.primary_metric]
 
 
 def folds(training: Training, count: int, seed: int) -> list[tuple[Any, Any]]:

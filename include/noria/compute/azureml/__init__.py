@@ -4,5 +4,7 @@ What a job does belongs to noria.jobs, which runs the same anywhere; that a task
 """
 
 from noria.compute.azureml.jobs import AzureMLJobs
+from noria.compute.azureml.parallel import Partitions
+from noria.compute.azureml.sweep import Search
 
-__all__ = ["AzureMLJobs"]
+__all__ = ["AzureMLJobs", "Partitions", "Search"]

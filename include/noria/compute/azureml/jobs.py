@@ -16,7 +16,9 @@ from noria.compute.azureml.code import code_snapshot
 from noria.compute.azureml.command import stage_job
 from noria.compute.azureml.frame import Frame, frame
 from noria.compute.azureml.names import attempt_name, safe_name
+from noria.compute.azureml.parallel import Partitions, partitions_job
 from noria.compute.azureml.states import is_final, is_lost, state_of
+from noria.compute.azureml.sweep import Search, search_space, sweep_job
 from noria.compute.remote import JobStatus
 from noria.errors import InputError, NoriaError
 from noria.records import Run
@@ -66,6 +68,21 @@ class AzureMLJobs:
             AccessError, QuotaError, RefusedError: It will not.
         """
         return self._submit(lambda given: stage_job(given, stage, run), run, settings, name=name, tags=tags)
+
+    def submit_search(self, search: Search, run: Run, settings: Settings, *, name: str, tags: Mapping[str, str]) -> str:
+        """Search hyper-parameters as a sweep job; as `submit_stage`.
+
+        Raises:
+            SpecError: Something of the search cannot be said to Azure ML; nothing was submitted.
+        """
+        search_space(search)
+        return self._submit(lambda given: sweep_job(given, search, run), run, settings, name=name, tags=tags)
+
+    def submit_partitions(
+        self, partitions: Partitions, run: Run, settings: Settings, *, name: str, tags: Mapping[str, str]
+    ) -> str:
+        """Work on many partitions as a parallel job; as `submit_stage`."""
+        return self._submit(lambda given: partitions_job(given, partitions, run), run, settings, name=name, tags=tags)
 
     def status(self, job_id: str) -> JobStatus:
         """How the job is now, in Azure ML's word, with the reason where it has failed.

@@ -148,7 +148,19 @@ class CommandExecution(Execution):
         return outcome
 
 
-KINDS: dict[str, Callable[..., Execution]] = {"Command": CommandExecution}
+def _kinds() -> dict[str, Callable[..., Execution]]:
+    from tests.azure.twin.ml.parallel import ParallelExecution
+    from tests.azure.twin.ml.sweep import SweepExecution
+
+    return {"Command": CommandExecution, "Sweep": SweepExecution, "Pipeline": ParallelExecution}
+
+
+def _unfit(properties: dict[str, Any]) -> str | None:
+    """Why a job of a kind that there is cannot be run."""
+    from tests.azure.twin.ml import parallel, sweep
+
+    check = {"Sweep": sweep.refused, "Pipeline": parallel.refused}.get(properties["jobType"])
+    return check(properties) if check else None
 
 
 class Jobs:
@@ -171,7 +183,7 @@ class Jobs:
             self._check(call)
             resource = plane.store.put(call.workspace, "jobs", call["name"], call.body)
             kind = call.body["properties"]["jobType"]
-            execution = KINDS[kind](self, call.workspace, call["name"], call.body["properties"])
+            execution = _kinds()[kind](self, call.workspace, call["name"], call.body["properties"])
             self._executions[call.workspace, call["name"]] = execution
         execution.start()
         return Answer(self._wire(call, resource), 201)
@@ -224,8 +236,10 @@ class Jobs:
 
     def _check(self, call: Call) -> None:
         properties = call.body["properties"]
-        if properties["jobType"] not in KINDS:
+        if properties["jobType"] not in _kinds():
             raise RefusalError(501, "NotImplemented", f"the twin runs no jobs of the kind {properties['jobType']}")
+        if why := _unfit(properties):
+            raise RefusalError(400, "UserError", why)
         if self.plane.state.knob("management", "quota_full"):
             text = (
                 "Operation could not be completed as it results in exceeding approved standardDSv2Family Cores quota. "
@@ -236,7 +250,7 @@ class Jobs:
         if (compute := properties.get("computeId")) and compute.rpartition("/")[2] != COMPUTE:
             raise RefusalError(400, "UserError", f"Compute {compute.rpartition('/')[2]} was not found.")
         for key, kind in (("codeId", "codes"), ("environmentId", "environments")):
-            self.must_exist(call, properties.get(key), kind)
+            self.must_exist(call, (properties.get("trial") or properties).get(key), kind)
 
     def must_exist(self, call: Call, arm_id: str | None, kind: str) -> None:
         """Refuse an id of an asset that is not there."""
