@@ -127,7 +127,7 @@ COMMON = {
     "log_level": "error",
     "access_log": False,
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
-    "timeout_graceful_shutdown": 1,
+    "timeout_graceful_shutdown": 0,
     "server_header": False,
 }
 
