@@ -33,12 +33,12 @@ output "connections" {
 }
 
 output "environment" {
-  description = "Environment variables of Airflow's processes, as lines of an .env file."
+  description = "Environment variables of Airflow's processes, as lines for a shell or an .env file."
   value = join("\n", [
     "NORIA_PROFILE=azure",
     "NORIA_LAKE_URL=abfss://${azurerm_storage_container.container["lake"].name}@${azurerm_storage_account.account["lake"].primary_dfs_host}",
     "AIRFLOW__SECRETS__BACKEND=airflow.providers.microsoft.azure.secrets.key_vault.AzureKeyVaultBackend",
-    "AIRFLOW__SECRETS__BACKEND_KWARGS=${jsonencode({
+    "AIRFLOW__SECRETS__BACKEND_KWARGS='${jsonencode({
       connections_prefix = "airflow-connections"
       variables_prefix   = null # only connections are in the vault: no request for anything else
       config_prefix      = null
@@ -46,7 +46,7 @@ output "environment" {
       # the backend takes the identity's id only together with the tenant's
       managed_identity_client_id  = azurerm_user_assigned_identity.airflow.client_id
       workload_identity_tenant_id = data.azurerm_client_config.current.tenant_id
-    })}",
+    })}'",
   ])
 }
 

@@ -10,6 +10,10 @@ resource "azurerm_synapse_workspace" "noria" {
   identity {
     type = "SystemAssigned"
   }
+
+  lifecycle {
+    ignore_changes = [sql_administrator_login] # Azure puts a name there that nobody can sign in with
+  }
 }
 
 # Without such a rule nobody reaches the workspace, not even to submit a batch.

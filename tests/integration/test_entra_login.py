@@ -46,6 +46,7 @@ def environment(home: Path, port: int, found: entra.Entra) -> dict[str, str]:
         "ENTRA_CLIENT_SECRET": found.client_secret,
         "ENTRA_AUTHORITY": "",
         "NORIA_UI_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW_BEHIND_TLS": "True",
     }
     given = compose.load(settings)["services"]["airflow-api-server"]["environment"]
     kept = re.compile(r"AIRFLOW__(CORE__AUTH_MANAGER|FAB__.*|API__.*|API_AUTH__.*)|ENTRA_.*")
@@ -54,6 +55,7 @@ def environment(home: Path, port: int, found: entra.Entra) -> dict[str, str]:
         **{k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")},
         **chosen,
         **found.environment,
+        "AIRFLOW__FAB__COOKIE_SECURE": "False",  # there is no TLS here, so a secure cookie would not come back
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__CORE__DAGS_FOLDER": str(home),
@@ -155,6 +157,13 @@ def test_without_an_app_role_there_is_nothing_to_see(deployment: Deployment) -> 
 def test_a_wrong_token_does_not_get_in(deployment: Deployment, wrong: dict[str, object]) -> None:
     browser = sign_in(deployment, "eve", roles=["Admin"], **wrong)
     assert status(browser, "/api/v2/dags") == 401
+
+
+def test_behind_a_proxy_people_come_back_to_its_address(deployment: Deployment) -> None:
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "noria.example.com"}
+    there = httpx.get(f"{deployment.url}/auth/login/azure", headers=headers).headers["location"]
+    query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(there).query))
+    assert query["redirect_uri"] == "https://noria.example.com/auth/oauth-authorized/azure"
 
 
 def test_the_secret_goes_to_entra_and_nowhere_else(deployment: Deployment) -> None:
