@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.azure.twin.fixtures"]
+pytest_plugins = ["tests.azure.twin.fixtures", "tests.azure.live"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -162,7 +163,7 @@ def test_missing_role_on_the_pool_and_in_the_workspaces(twin: Twin, look: Any) -
 
 
 def test_deleted_container_workspace_pool_and_compute(twin: Twin, look: Any) -> None:
-    gone = twin.lake_url().replace("//lake@", "//gone@")
+    gone = re.sub("//[^@]+@", "//gone@", twin.lake_url())
     found = look(
         NORIA_LAKE_URL=gone,
         **connection(twin, "azure_synapse_default", sparkPool="gone"),
@@ -200,6 +201,15 @@ def test_full_quota_and_too_small_a_cluster(twin: Twin, look: Any) -> None:
     found = look(**connection(twin, "azureml_default", nodes=9))
     assert failures(found).keys() == {"compute"}
     assert "at most 4 nodes, extra.nodes of azureml_default says 9" in found["compute"].detail
+
+
+def test_quota_that_this_identity_may_not_see_is_no_failure(twin: Twin, look: Any) -> None:
+    body = json.dumps({"error": {"code": "AuthorizationFailed", "message": "No."}})
+    twin.fault("management", path="/locations/", status=403, body=body)
+    found = look()
+    assert not failures(found)
+    assert found["quota"].status == "warn"
+    assert "Reader on the subscription" in found["quota"].remedy
 
 
 def test_service_that_is_down(twin: Twin, look: Any) -> None:

@@ -1,6 +1,6 @@
 """Azure's services as an error names them: the role that whoever asks needs, and where it is granted.
 
-docs/azure.md names the same roles; a test compares the two.
+docs/azure.md names the same roles and infra/ grants them; tests compare the three.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ class Service(enum.Enum):
     REGISTRY = ("AzureML Data Scientist", "the Azure ML workspace that keeps the models")
     ARTIFACTS = ("Storage Blob Data Contributor", "the storage account of the Azure ML workspace")
     VAULT = ("Key Vault Secrets User", "the key vault")
-    COSTS = ("Cost Management Reader", "the subscription")
 
     def __init__(self, role: str, scope: str) -> None:
         self.role, self.scope = role, scope

@@ -10,7 +10,7 @@ from noria.compute.azureml import image
 from noria.doctor.azure.arm import Arm
 from noria.doctor.finding import Verdict
 from noria.doctor.together import Check
-from noria.errors import QuotaError
+from noria.errors import AccessError, QuotaError
 
 _PREFIX = "Microsoft.MachineLearningServices/workspaces/"
 JOB_ACTIONS = tuple(f"{_PREFIX}{kind}/write" for kind in ("jobs", "codes/versions", "environments/versions"))
@@ -79,6 +79,12 @@ class Workspace:
 
     def _check_quota(self) -> Verdict:
         cluster = self._compute()
+        try:
+            return self._quota_for(cluster)
+        except AccessError as error:  # it is the subscription's, and no job needs to see it
+            return "warn", error.got, "Grant the role Reader on the subscription, or see Azure portal, Quotas."
+
+    def _quota_for(self, cluster: dict[str, Any]) -> Verdict:
         facts = cluster["properties"].get("properties") or {}
         location = cluster["properties"].get("computeLocation") or cluster.get("location") or ""
         size = str(facts.get("vmSize") or "")

@@ -1,0 +1,169 @@
+"""`pytest -m azure_live`: the tests of tests/azure against a real subscription instead of the twin.
+
+A pytest plugin. It is asleep unless the marker is asked for; then every test that uses the twin is given the marker,
+and `Live` in the twin's place. What only a twin can do (faults, records of requests) skips the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from noria.azure import CONNECTIONS, LAKE, ML, SYNAPSE, AzureConnection
+from noria.lake import open_lake
+from noria.settings import CHECKOUT
+
+VARIABLE = "NORIA_AZURE_ENV"
+"""Names another file than .env.azure."""
+BACKEND = "AIRFLOW__SECRETS__BACKEND"
+NEEDED = (LAKE, SYNAPSE, ML)
+OF_THE_TWIN = {"test_twin.py", "test_control_plane.py", "test_live.py"}
+"""Files whose tests say something of the twin itself."""
+SECRETS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD")
+"""Variables of azure.identity."""
+
+
+class Live:
+    """A subscription, in the place of a `Twin`.
+
+    Attributes:
+        environment: What a process needs, connections included as variables.
+        airflow_environment: The same for Airflow; with the connections in the secrets backend, if there is one.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.environment = dict(variables)
+        backend = BACKEND in variables
+        self.airflow_environment = {
+            name: value for name, value in variables.items() if not (backend and name.startswith("AIRFLOW_CONN_"))
+        }
+        self._folder = f"azure-live/{uuid.uuid4().hex[:12]}"
+        self._root = variables["NORIA_LAKE_URL"].rstrip("/")
+
+    def connection(self, conn_id: str) -> AzureConnection:
+        """One of its connections."""
+        return AzureConnection.parse(conn_id, self.environment[_variable(conn_id)])
+
+    def lake_url(self, folder: str | None = None) -> str:
+        """A folder of the lake, a new one if none is named; all of them are removed in the end."""
+        return f"{self._root}/{self._folder}/{folder or uuid.uuid4().hex[:12]}"
+
+    @property
+    def planted_secrets(self) -> list[str]:
+        """Secrets that the variables hold."""
+        found = [self.environment.get(name, "") for name in SECRETS]
+        for conn_id in CONNECTIONS:
+            if _variable(conn_id) in self.environment:
+                connection = self.connection(conn_id)
+                found += [connection.password, connection.get("connection_string"), connection.get("certificate_data")]
+        return [secret for secret in found if secret]
+
+    def reset(self) -> None:
+        """Nothing was set."""
+
+    def wrong_bodies(self) -> list[str]:
+        """Azure refuses them itself."""
+        return []
+
+    def refused(self) -> list[str]:
+        """Nothing stands guard."""
+        return []
+
+    def remove(self) -> None:
+        """What the tests have left in the lake."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            open_lake(self._root, self.connection(LAKE)).remove(self._folder)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        pytest.skip(f"only the twin has {name!r}: a subscription cannot be told to misbehave")
+
+
+class LiveFixtures:
+    """Takes the place of the twin's fixtures."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    @pytest.fixture(scope="session")
+    def twin_process(self) -> Iterator[Live]:
+        """The subscription."""
+        live = Live(self._variables)
+        yield live
+        live.remove()
+
+    @pytest.fixture
+    def twin(self, twin_process: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
+        """The subscription, with its variables in os.environ."""
+        for name, value in twin_process.environment.items():
+            monkeypatch.setenv(name, value)
+        return twin_process
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_wanted(config):
+        return
+    variables = _with_connections(_variables())
+    names = ("NORIA_LAKE_URL", *map(_variable, NEEDED))
+    if missing := [name for name in names if not variables.get(name)]:
+        raise pytest.UsageError(
+            f"azure_live: {', '.join(missing)} not set. Copy .env.azure.example to .env.azure and fill it; "
+            "see docs/azure.md, The tests against a subscription."
+        )
+    config.pluginmanager.register(LiveFixtures(variables), "azure-live-fixtures")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not is_wanted(config):
+        return
+    for item in items:
+        if item.path.name not in OF_THE_TWIN and {"twin", "twin_process"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("azure_live")
+
+
+def is_wanted(config: pytest.Config) -> bool:
+    """Whether the marker is asked for."""
+    return re.search(r"(?<!not )\bazure_live\b", config.option.markexpr or "") is not None
+
+
+def _variable(conn_id: str) -> str:
+    return f"AIRFLOW_CONN_{conn_id.upper()}"
+
+
+def _variables() -> dict[str, str]:
+    """The file's variables and those of this process, which win; nothing else of this process."""
+    file = Path(os.environ.get(VARIABLE) or CHECKOUT / ".env.azure")
+    found: dict[str, str] = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        words = shlex.split(line, comments=True)
+        for word in words[1:] if words[:1] == ["export"] else words:
+            name, is_assignment, value = word.partition("=")
+            found |= {name: value} if is_assignment else {}
+    return {**found, **os.environ, "NORIA_PROFILE": "azure"}
+
+
+def _with_connections(variables: dict[str, str]) -> dict[str, str]:
+    """With the connections that only the secrets backend has."""
+    lacking = [conn_id for conn_id in CONNECTIONS if not variables.get(_variable(conn_id))]
+    if not lacking or not variables.get(BACKEND):
+        return variables
+    command = [sys.executable, "-m", "noria.airflow.secrets_backend", *lacking]
+    child = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True)
+    answer: dict[str, Any] = json.loads(child.stdout)
+    if answer["error"]:
+        raise pytest.UsageError(f"azure_live: {answer['error']} {answer['remedy']}")
+    return variables | {_variable(conn_id): text for conn_id, text in answer["texts"].items()}
