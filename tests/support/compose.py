@@ -34,9 +34,9 @@ def interpolate(text: str, environ: Mapping[str, str]) -> str:
     return VARIABLE.sub(value, text)
 
 
-def load(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+def load(environ: Mapping[str, str] | None = None, file: Path = COMPOSE_FILE) -> dict[str, Any]:
     """The file as a document; with `environ`, its variables put in."""
-    document = YAML(typ="safe").load(COMPOSE_FILE.read_text(encoding="utf-8"))
+    document = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     return document if environ is None else _walk(document, environ)
 
 

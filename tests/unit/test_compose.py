@@ -122,6 +122,24 @@ def test_the_library_reads_the_settings_as_they_are_meant(services: dict[str, An
     assert any(v.startswith("noria-home:/var/noria") for v in services["airflow-worker"]["volumes"])
 
 
+def test_on_azure_the_same_services_have_the_lake_and_the_registry_of_azure(env_file: Path) -> None:
+    from noria.settings import Settings
+
+    file = ROOT / "docker-compose.azure.yaml"
+    document = compose.load(file=file)
+    assert not list(jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).iter_errors(document))
+    base = compose.load(compose.read_env(env_file))["services"]
+    airflow = {name for name, service in base.items() if "AIRFLOW__CORE__EXECUTOR" in service.get("environment", {})}
+    assert set(document["services"]) == airflow
+    example = {k: v.strip("'") for k, v in compose.read_env(ROOT / ".env.azure.example").items()}
+    for name, service in document["services"].items():
+        assert service["env_file"] == ".env.azure"
+        settings = Settings.from_env({**example, **base[name]["environment"], **service["environment"]})
+        assert (settings.profile, settings.lake_url) == ("azure", example["NORIA_LAKE_URL"])
+        assert settings.registry_url == ""
+    assert str(file.name) in (ROOT / "docs" / "azure.md").read_text()
+
+
 def test_every_airflow_setting_exists() -> None:
     import airflow
 
