@@ -167,8 +167,8 @@ STORAGE_ANSWERS = {
         StorageError,
         "Create it",
     ),
-    "throttled": (_storage("ServerBusy", "The server is busy.", 503), StorageUnavailableError, "tries again"),
-    "timed out": (_storage("OperationTimedOut", "It took too long.", 500), StorageUnavailableError, "tries again"),
+    "throttled": (_storage("ServerBusy", "The server is busy.", 503), StorageUnavailableError, "try again"),
+    "timed out": (_storage("OperationTimedOut", "It took too long.", 500), StorageUnavailableError, "try again"),
     "bad request": (_storage("InvalidHeaderValue", "A header is not supported.", 400), StorageError, "docs/azure.md"),
 }
 
@@ -220,8 +220,8 @@ ARM_ANSWERS = {
     ),
     "no capacity": (_arm("AllocationFailed", "Not enough capacity.", 409), UnavailableError, "another region"),
     "no such size": (_arm("SkuNotAvailable", "Not in this location.", 409), QuotaError, "another region"),
-    "throttled": (_arm("TooManyRequests", "Request rate exceeds the quota.", 429), UnavailableError, "tries again"),
-    "gateway": (Answer(502, "<html>bad gateway</html>"), UnavailableError, "tries again"),
+    "throttled": (_arm("TooManyRequests", "Request rate exceeds the quota.", 429), UnavailableError, "try again"),
+    "gateway": (Answer(502, "<html>bad gateway</html>"), UnavailableError, "try again"),
     "bad request": (_arm("InvalidPayload", "No such key.", 400), RefusedError, "docs/azure.md"),
 }
 
