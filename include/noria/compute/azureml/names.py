@@ -10,12 +10,12 @@ LONGEST = 90
 
 
 def safe_name(text: str) -> str:
-    """A name that Azure ML takes: letters, digits, `-` and `_`, a letter or a digit first.
+    """A name that Azure ML takes: small letters, digits, `-` and `_`, a letter or a digit first.
 
-    A text that fits stays as it is; in any other a hash of the whole keeps what was cut or replaced apart, and its end,
+    The SDK submits a job under its name in small letters, and is then asked for another one than it knows. A text that fits stays as it is; in any other a hash of the whole keeps what was cut or replaced apart, and its end,
     which names the stage, stays readable.
     """
-    safe = re.sub(r"[^A-Za-z0-9_-]", "-", text).lstrip("-_") or "job"
+    safe = re.sub(r"[^a-z0-9_-]", "-", text.lower()).lstrip("-_") or "job"
     if safe == text and len(safe) <= LONGEST:
         return safe
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
