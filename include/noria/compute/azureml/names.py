@@ -12,8 +12,9 @@ LONGEST = 90
 def safe_name(text: str) -> str:
     """A name that Azure ML takes: small letters, digits, `-` and `_`, a letter or a digit first.
 
-    The SDK submits a job under its name in small letters, and is then asked for another one than it knows. A text that fits stays as it is; in any other a hash of the whole keeps what was cut or replaced apart, and its end,
-    which names the stage, stays readable.
+    The SDK submits a job under its name in small letters, and who asks for it in large ones finds nothing. A text that
+    fits stays as it is; in any other a hash of the whole keeps what was cut or replaced apart, and its end, which names
+    the stage, stays readable.
     """
     safe = re.sub(r"[^a-z0-9_-]", "-", text.lower()).lstrip("-_") or "job"
     if safe == text and len(safe) <= LONGEST:
