@@ -73,6 +73,15 @@ def test_versions_carry_what_they_came_from_and_the_alias_moves(registry: Regist
     assert registry.fetch(name, first.version, tmp_path).read_bytes() == b"one"
 
 
+def test_a_table_of_many_columns_is_described(registry: Registry, name: str, tmp_path: Path) -> None:
+    few = [column.model_dump(mode="json", exclude_none=True) for column in pipeline().columns]
+    more = [{"name": f"column_{number}", "type": "number"} for number in range(300)]
+    run = a_run(name, "r1").model_copy(update={"pipeline": pipeline(name=name, columns=few + more)})
+    registry.register(run, *promotion(tmp_path / "m", b"one"), tmp_path / "m")
+    (version,) = registry.history(name)
+    assert version.holdout is not None and len(version.holdout.columns) == len(few) + 300
+
+
 def test_a_second_call_changes_nothing(registry: Registry, name: str, tmp_path: Path) -> None:
     what = promotion(tmp_path / "m", b"one")
     first = registry.register(a_run(name, "r1"), *what, tmp_path / "m")

@@ -63,11 +63,12 @@ def propose(
     rows: int = 300,
     trained_on: float = 1.0,
     source: str = "",
+    pipeline: str = "students",
     **overrides: str,
 ) -> Run:
     """A run whose candidate waits for the gate; `trained_on` is the share of training rows that its model saw."""
     changes = {k.replace("__", "."): v for k, v in overrides.items()}
-    run = workspace.create_run("students", source=source or f"sample://students?rows={rows}", overrides=changes)
+    run = workspace.create_run(pipeline, source=source or f"sample://students?rows={rows}", overrides=changes)
     snapshot = ingest(run, workspace)
     publish(run, workspace, "ingest", snapshot)
     with workspace.lake.local(snapshot.table) as table:
