@@ -127,4 +127,5 @@ def _kind_without_words(refusal: Refusal) -> Kind:
         return Kind.NOT_SIGNED_IN if 400 <= refusal.status < 500 and refusal.status != 429 else Kind.IDENTITY_BUSY
     if refusal.origin == "no identity":
         return Kind.NOT_SIGNED_IN
-    return _KIND_OF_STATUS.get(refusal.status, Kind.BUSY if refusal.status >= 500 else Kind.REFUSED)
+    broken_off = 200 <= refusal.status < 300  # the answer was good, but its body did not arrive whole
+    return _KIND_OF_STATUS.get(refusal.status, Kind.BUSY if broken_off or refusal.status >= 500 else Kind.REFUSED)

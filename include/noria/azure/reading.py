@@ -25,7 +25,9 @@ def read_exception(error: Exception) -> Refusal | None:
     """
     from azure.core.exceptions import AzureError, HttpResponseError
 
-    if isinstance(error, NoriaError) or not isinstance(error, AzureError | OSError | RuntimeError | ValueError):
+    if isinstance(error, NoriaError):
+        return None
+    if not (isinstance(error, AzureError | OSError | RuntimeError | ValueError) or _is_of_http_library(error)):
         return None  # a mistake of ours stays one, whatever was being handled when it happened
     chain = list(_chain(error))
     answer = next((link for link in chain if isinstance(link, HttpResponseError)), None)
@@ -46,6 +48,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or context or getattr(error, "inner_exception", None)
 
 
+def _is_of_http_library(error: BaseException) -> bool:
+    """Whether it comes from below the SDKs, which wrap nearly all of these."""
+    return type(error).__module__.partition(".")[0] in ("aiohttp", "httpx", "requests", "urllib3")
+
+
 def _is_about_a_file(error: Exception, refusal: Refusal) -> bool:
     """Whether it says no more than that a file is missing or stands there already."""
     if isinstance(error, FileExistsError):
@@ -61,9 +68,9 @@ def _read_response(error: Any) -> Refusal:
     response = getattr(error, "response", None)
     if response is None and isinstance(error, ClientAuthenticationError):
         return read_identity_error(error.message)
-    codes, message = _read_body(error)
-    code = getattr(error, "error_code", None)
     headers = getattr(response, "headers", None) or {}
+    codes, message = _read_body(response)
+    code = getattr(error, "error_code", None)  # azure-storage reads its XML itself
     codes += [str(getattr(code, "value", code) or ""), headers.get("x-ms-error-code") or ""]
     return Refusal(
         status=error.status_code or 0,
@@ -91,52 +98,41 @@ def read_identity_error(message: str) -> Refusal:
     return Refusal(status, message=shortened(f"{name}: {text}"), origin="identity")
 
 
-def _read_body(error: Any) -> tuple[list[str], str]:
-    """Codes and sentence of an ODataV4 error with all that is nested in it."""
-    body = getattr(error, "error", None)
-    codes: list[str] = []
-    while body is not None:
-        codes += [str(body.code)] if getattr(body, "code", None) else []
-        details = getattr(body, "details", None) or []
-        codes += [str(detail.code) for detail in details if getattr(detail, "code", None)]
-        codes += inner_codes(getattr(body, "innererror", None))
-        return codes, str(getattr(body, "message", "") or "")
-    return codes, ""
+def _read_body(response: Any) -> tuple[list[str], str]:
+    """Codes and sentence of an answer's body; nothing of one that was not read, or is no JSON."""
+    try:
+        body = json.loads(response.text())
+    except Exception:  # azure.core raises errors of many kinds where a body was streamed
+        return [], ""
+    return _read_json(body)
 
 
-def inner_codes(inner: object) -> list[str]:
-    """Codes of nested `innererror`s."""
-    codes: list[str] = []
-    while isinstance(inner, Mapping):
-        codes += [str(inner["code"])] if inner.get("code") else []
-        inner = inner.get("innererror") or inner.get("innerError")
-    return codes
+def _read_json(body: object) -> tuple[list[str], str]:
+    """Codes, the outermost first, and sentence of an error as ARM, Azure ML, Synapse or Livy write it."""
+    if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):
+        body = body["error"]
+    if not isinstance(body, Mapping):
+        return [], ""
+    lower = {str(key).lower(): value for key, value in body.items()}
+    codes = [str(lower["code"])] if lower.get("code") else []
+    details = lower.get("details")
+    for inner in [*(details if isinstance(details, list) else []), lower.get("innererror")]:
+        codes += _read_json(inner)[0]
+    return codes, str(lower.get("message") or "")
 
 
 def _read_without_answer(error: BaseException) -> Refusal | None:
     """From an exception without an answer: a connection's, or the SDK's own judgement of what it was given."""
     from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
-    if isinstance(error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError):
+    lost = isinstance(error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError)
+    if lost or _is_of_http_library(error):
         return Refusal(message=shortened(str(error) or type(error).__name__), origin="connection")
     if isinstance(error, AzureError):
         return Refusal(message=shortened(error.message))
     if "authority configuration" in str(error):  # a ValueError of MSAL, which knows no such tenant
         return Refusal(codes=("AADSTS90002",), message=shortened(str(error)))
     return None
-
-
-def read_text(text: str) -> tuple[str, str]:
-    """Code and sentence of a body as a service sends it, JSON or not."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return "", shortened(text)
-    found = body.get("error", body) if isinstance(body, Mapping) else {}
-    if not isinstance(found, Mapping):
-        return "", shortened(str(found))
-    code, message = found.get("code") or found.get("Code"), found.get("message") or found.get("Message")
-    return str(code or ""), shortened(str(message or ""))
 
 
 def shortened(message: str) -> str:

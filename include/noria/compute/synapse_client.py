@@ -16,8 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from noria.azure.connection import AzureConnection
-from noria.azure.errors import Service, explained, refused
-from noria.azure.reading import read_text
+from noria.azure.errors import Service, explained
 from noria.errors import AccessError, UnavailableError
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class PoolClient:
         started, has_renewed = time.monotonic(), False
         for failures in itertools.count(1):
             try:
-                with explained_by_livy(f"{detail}{self._resource}"):
+                with explained(f"{detail}{self._resource}", Service.SYNAPSE):
                     return what()
             except UnavailableError as error:
                 pause = pause_seconds(error, failures)
@@ -179,23 +178,6 @@ class PoolClient:
             connection_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
         )
-
-
-@contextlib.contextmanager
-def explained_by_livy(resource: str) -> Iterator[None]:
-    """Our error for what Synapse says, also where its body is not of the form that the SDK reads (Livy's `Message`)."""
-    from azure.core.exceptions import HttpResponseError
-
-    with explained(resource, Service.SYNAPSE):
-        try:
-            yield
-        except HttpResponseError as error:
-            if error.error is not None or error.response is None:
-                raise
-            code, message = read_text(error.response.text())
-            raise refused(
-                resource, Service.SYNAPSE, code=code, message=message, status=error.status_code or 0
-            ) from None
 
 
 def pause_seconds(error: UnavailableError, failures: int) -> float:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import aiohttp
 import pytest
+import requests
 from adlfs import AzureBlobFileSystem
 from azure.ai.ml.exceptions import ErrorCategory, ErrorTarget, ValidationException
 from azure.core import PipelineClient
@@ -223,6 +225,17 @@ ARM_ANSWERS = {
     "throttled": (_arm("TooManyRequests", "Request rate exceeds the quota.", 429), UnavailableError, "try again"),
     "gateway": (Answer(502, "<html>bad gateway</html>"), UnavailableError, "try again"),
     "bad request": (_arm("InvalidPayload", "No such key.", 400), RefusedError, "docs/azure.md"),
+    "as Livy says it": (Answer(400, '{"Message": "No such class."}'), RefusedError, "No such class"),
+    "quota, as Livy says it": (
+        Answer(400, '{"code": "MAXIMUM_WORKSPACE_CAPACITY_EXCEEDED", "message": "No."}'),
+        QuotaError,
+        "Ask for more",
+    ),
+    "quota deep inside": (
+        _arm("UserError", "No.", 400, details=[{"code": "X", "innererror": {"code": "ClusterCoreQuotaReached"}}]),
+        QuotaError,
+        "Ask for more",
+    ),
 }
 
 
@@ -253,6 +266,16 @@ def test_connection_that_is_refused_or_lost_may_pass(server: Server) -> None:
     assert _raised(lambda: _raise(ServiceResponseError("read timed out")), Service.SYNAPSE).retryable
     assert _raised(lambda: _raise(TimeoutError()), Service.SYNAPSE).retryable
     assert _raised(lambda: _raise(ConnectionResetError("reset by peer")), Service.SYNAPSE).retryable
+    assert _raised(lambda: _raise(requests.exceptions.ChunkedEncodingError("broken off")), Service.ML).retryable
+    assert _raised(lambda: _raise(aiohttp.ClientPayloadError("broken off")), Service.ML).retryable
+
+
+def test_body_that_breaks_off_may_pass(server: Server) -> None:
+    server.answer = Answer(200, "{}", {"Content-Type": "application/json", "Content-Length": "1000"})
+    error = _raised(
+        lambda: BlobServiceClient(server.url, retry_total=0).get_blob_client("a", "b").download_blob().readall()
+    )
+    assert type(error) is StorageUnavailableError
 
 
 def test_unknown_host_is_final(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from azure.synapse.spark.models import (
 )
 
 from noria.azure.connection import AzureConnection
+from noria.azure.errors import Service, explained
 from noria.compute import synapse, synapse_client
 from noria.compute.synapse import Sizes, SynapseJobs, status_of
 from noria.errors import AccessError, InputError, NoriaError, QuotaError, RefusedError, UnavailableError
@@ -215,7 +216,7 @@ class Answer:
 def test_a_refusal_in_any_form_says_what_is_wrong(
     status: int, body: object, expected: type[NoriaError], said: str
 ) -> None:
-    with pytest.raises(expected, match=said) as caught, synapse_client.explained_by_livy("Spark pool small"):
+    with pytest.raises(expected, match=said) as caught, explained("Spark pool small", Service.SYNAPSE):
         raise HttpResponseError(response=Answer(status, body))  # type: ignore[arg-type]
     assert "Spark pool small" in str(caught.value)
 
