@@ -1,6 +1,7 @@
 """The registry on Azure ML in trouble: what it survives, what it says, and that no step leaves a second version."""
 
 import hashlib
+import json
 import logging
 import os
 import signal
@@ -267,10 +268,12 @@ def test_a_deleted_workspace(twin: Twin, name: str) -> None:
         AzureMLRegistry(twin.connection(PRODUCTION)).history(name)
 
 
-def test_no_such_model_is_an_empty_history_whichever_way_azure_says_so(
-    twin: Twin, registry: AzureMLRegistry, name: str
+@pytest.mark.parametrize("code", ["UserError", "NotFound", ""])
+def test_no_such_model_is_an_empty_history_whatever_azure_calls_it(
+    twin: Twin, registry: AzureMLRegistry, name: str, code: str
 ) -> None:
-    twin.fault("management", status=404, body='{"error": {"code": "UserError", "message": "Not found."}}')
+    body = json.dumps({"error": {"code": code, "message": "Not found."}}) if code else ""
+    twin.fault("management", status=404, body=body)
     assert registry.history(name) == []
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _TAKEN = "Asset paths cannot be updated"
 _GONE = "cannot be recreated"
+_NO_WORKSPACE = ("ResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound", "WorkspaceNotFound")
+"""Azure Resource Manager's own; any other 404 is Azure ML's, and about the model."""
 _CHAMPION_TAG = f"noria.{CHAMPION}"
 _LONGEST_DESCRIPTION = 5000
 _MOST_DELETED = 50
@@ -179,10 +181,9 @@ class AzureMLRegistry(Registry):
             try:
                 return list(self._client.models.list(name, list_view_type="All"))
             except ResourceNotFoundError as error:
-                # Azure Resource Manager says so of the workspace; Azure ML's own code is about the model.
-                if error.error is not None and error.error.code == "UserError":
-                    return []
-                raise
+                if error.error is not None and error.error.code in _NO_WORKSPACE:
+                    raise
+                return []
 
     def _explained(self) -> Any:
         return explained(self._place, Service.REGISTRY)
