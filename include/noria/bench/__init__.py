@@ -12,6 +12,7 @@ from types import ModuleType
 BENCHES = {
     "accuracy": "the linear baseline and the tuned candidate on many holdouts of the students data",
     "ingest": "ingest of a large CSV file beside cp and sha256sum of the same file, with its memory",
+    "lake": "throughput of the lake on ADLS Gen2 beside adlfs alone, with the same bytes",
 }
 
 

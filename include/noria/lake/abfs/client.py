@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.storage.blob.aio import BlobServiceClient
 
-BLOCK_BYTES = 4 * 2**20
-"""Size of what is sent and fetched at once; a blob has at most 50,000 blocks, so files up to 195 GiB."""
+BLOCK_BYTES = 8 * 2**20
+"""Size of what is sent and fetched at once; a blob has at most 50,000 blocks, so files up to 390 GiB."""
 CONCURRENCY = 4
 """Blocks on their way at once, for each file."""
 RETRY_SECONDS = 120.0
@@ -80,14 +80,13 @@ def _client(account: str, blob_host: str, connection: AzureConnection | None) ->
         "read_timeout": READ_SECONDS,
         "max_single_put_size": BLOCK_BYTES,
         "max_block_size": BLOCK_BYTES,
+        "min_large_block_upload_threshold": BLOCK_BYTES + 1,  # blocks are read, not streamed: each can be sent again
         "max_single_get_size": BLOCK_BYTES,
         "max_chunk_get_size": BLOCK_BYTES,
     }
     text = connection.get("connection_string") if connection else ""
     if not text:
-        return BlobServiceClient(
-            f"https://{blob_host}", credential=_AsyncCredential(_credential(connection)), **options
-        )
+        return BlobServiceClient(f"https://{blob_host}", credential=AsyncCredential(_credential(connection)), **options)
     try:
         client = BlobServiceClient.from_connection_string(text, **options)
     except ValueError:  # its message may hold the key
@@ -107,13 +106,14 @@ def _credential(connection: AzureConnection | None) -> TokenCredential:
     return (connection or AzureConnection("adls_default")).credential()
 
 
-class _AsyncCredential:
+class AsyncCredential:
     """A credential for the asynchronous client; the network is asked in a thread."""
 
     def __init__(self, credential: TokenCredential) -> None:
         self._credential = credential
 
     async def get_token(self, *scopes: str, **options: Any) -> Any:
+        """Like the credential's own."""
         return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
 
 
