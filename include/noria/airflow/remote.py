@@ -100,18 +100,23 @@ class RemoteJobTrigger(BaseTrigger):
                 await self._call(lambda jobs: jobs.cancel(self._remote.job_id))
                 return {"state": TIMED_OUT, "detail": "its time was up, so it was cancelled"}
             status = await self._call(lambda jobs: jobs.status(self._remote.job_id))
-            await self._tell()
         except NoriaError as error:
             if not error.retryable:
                 return {"state": UNREACHABLE, "detail": str(error)}
             self._note(str(error))
             return None
         self._note(f"job {self._remote.job_id}: {status.state} {status.detail}".rstrip())
+        await self._tell()
         return asdict(status) if status.is_final else None
 
     async def _tell(self) -> None:
+        """Tell what is new in the job's log; a log that cannot be read ends no job."""
         position = self._position
-        text, self._position = await self._call(lambda jobs: jobs.log(self._remote.job_id, position))
+        try:
+            text, self._position = await self._call(lambda jobs: jobs.log(self._remote.job_id, position))
+        except NoriaError as error:
+            self._note(f"the log cannot be read: {error}")
+            return
         for line in text.splitlines():
             self.log.info("%s", line)
 

@@ -1,0 +1,295 @@
+"""The very DAG of the laptop on the twin: the same verdict, and what it survives on the way.
+
+All runs are of one Airflow and overlap, since most of their time is waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from noria.azure import ML
+from noria.azure.ml_client import ml_client
+from noria.launcher.component import COMPONENTS, Component
+from noria.launcher.stack import Stack
+from noria.launcher.state import LauncherState
+from noria.records import Candidate, Decision, Profile, Record, Run, Snapshot
+from noria.settings import CHECKOUT, Settings
+from noria.workspace import Workspace, safe_run_id
+from tests.azure.secrets import assert_no_secrets
+from tests.azure.twin.client import Twin
+from tests.support.github import github
+from tests.support.reference import reference
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+STUDENTS = (CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml").read_text()
+SOURCE = "github://someone/courses/data/StudentsPerformance.csv@main"
+SEARCH = {"tuning.trials": "4", "tuning.folds": "2", "tuning.workers": "1", "evaluation.seeds": "2"}
+TINY = {"source.rows": "200", "estimators": '[{"kind": "linear"}]', "tuning.trials": "1", "evaluation.seeds": "2"}
+PATIENCE_SECONDS = 400
+COMPARED: tuple[tuple[str, type[Record], set[str]], ...] = (
+    ("ingest", Snapshot, {"fetched_at"}),
+    ("explore", Profile, {"result"}),
+    ("train", Candidate, {"model", "cluster"}),
+    ("promote", Decision, set()),
+)
+"""Stage, its record, and what of it is of the place where it ran."""
+
+
+class World:
+    """Airflow on the twin."""
+
+    def __init__(self, stack: Stack, settings: Settings, twin: Twin) -> None:
+        self.stack, self.settings, self.twin, self.api = stack, settings, twin, stack.api
+        self.workspace = Workspace.open(
+            Settings.from_env(twin.environment | {"NORIA_LAKE_URL": settings.lake_url}, home=settings.home)
+        )
+        login = {"username": stack.user, "password": stack.password}
+        token = httpx.post(f"{stack.url}/auth/token", json=login).json()["access_token"]
+        self._http = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    def trigger(self, pipeline: str, **conf: Any) -> str:
+        dag = f"{pipeline}__retrain"
+        wait(lambda: self.api.dag(dag), f"{dag} to be found")
+        return self.api.trigger(dag, conf)
+
+    def state(self, pipeline: str, run_id: str, task: str) -> str | None:
+        tasks = self.api.tasks(f"{pipeline}__retrain", run_id)
+        return next((t["state"] for t in tasks if t["task_id"] == task), None)
+
+    def api_tasks(self, pipeline: str, run_id: str) -> dict[str, dict[str, Any]]:
+        return {task["task_id"]: task for task in self.api.tasks(f"{pipeline}__retrain", run_id)}
+
+    def get(self, path: str) -> Any:
+        answer = self._http.get(f"/api/v2/{path}")
+        answer.raise_for_status()
+        return answer.json()
+
+    def log(self, pipeline: str, run_id: str, task: str) -> str:
+        """All that Airflow shows of a task's last try."""
+        number = self.api_tasks(pipeline, run_id)[task]["try_number"]
+        path = f"dags/{pipeline}__retrain/dagRuns/{run_id}/taskInstances/{task}/logs/{number}?full_content=true"
+        return json.dumps(self.get(path))
+
+    def submissions(self, pipeline: str) -> list[Any]:
+        return self.twin.requests("management", "PUT", f"/jobs/{pipeline}-")
+
+    def jobs(self, pipeline: str) -> dict[str, str]:
+        """Name and status of the jobs of a pipeline, as Azure ML has them."""
+        client = ml_client(self.twin.connection(ML))
+        return {str(j.name): str(j.status) for j in client.jobs.list() if str(j.name).startswith(f"{pipeline}-")}
+
+    def task_process(self, pipeline: str, run_id: str, task: str) -> psutil.Process | None:
+        """The process of a task that is running; Airflow gives it the task's id as a title."""
+        title = f"airflow worker -- {self.api_tasks(pipeline, run_id)[task]['id']}"
+        for process in self.component("scheduler").process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if title in " ".join(process.cmdline()):
+                    return process
+        return None
+
+    def component(self, name: str) -> Component:
+        return next(c for c in self.stack._components if c.name == name)
+
+    def restart_triggerer(self) -> None:
+        """Kill it with all its children, and start another one."""
+        old, state = self.component("triggerer"), LauncherState.load(self.settings.home)
+        assert state is not None
+        environment = old.process.environ()
+        for process in (*old.process.children(recursive=True), old.process):
+            process.kill()
+        old.wait()
+        self.stack._components.remove(old)
+        self.stack._spawn("triggerer", COMPONENTS["triggerer"], environment, state.smtp_port)
+
+    def end(self, pipeline: str, run_id: str) -> str:
+        return str(wait(lambda: self.ended(pipeline, run_id), f"{pipeline} to end"))
+
+    def ended(self, pipeline: str, run_id: str) -> str | None:
+        """State of a run if it has ended."""
+        state = str(self.api.run(f"{pipeline}__retrain", run_id)["state"])
+        return state if state in ("success", "failed") else None
+
+    def reach(self, pipeline: str, run_id: str, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for something that has to happen before the run ends."""
+
+        def reached() -> Any:
+            found = condition()
+            assert found or not self.ended(pipeline, run_id), (
+                f"{pipeline} ended before {what}: {self.failure(pipeline)}"
+            )
+            return found
+
+        return wait(reached, what)
+
+    def sleeps(self, pipeline: str, run_id: str, task: str) -> None:
+        """Wait until a task sleeps."""
+        self.reach(pipeline, run_id, lambda: self.state(pipeline, run_id, task) == "deferred", f"{task} slept")
+
+    def failure(self, pipeline: str) -> str:
+        """The ends of the logs of a pipeline's stages."""
+        logs = sorted((self.settings.home / "logs" / pipeline).rglob("*.log"))
+        return "\n".join(f"{file.name}: {file.read_text()[-600:]}" for file in logs)
+
+    def run(self, pipeline: str, run_id: str) -> Run:
+        return self.workspace.load_run(pipeline, safe_run_id(run_id))
+
+
+def wait(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """GitHub with the real students file; the settings that lead there."""
+    root = tmp_path_factory.mktemp("github")
+    file = root / "someone" / "courses" / "data" / "StudentsPerformance.csv"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(reference("students_performance_kaggle.csv").read_bytes())
+    with github(root) as server:
+        yield {"NORIA_GITHUB_RAW_URL": server.url, "NORIA_GITHUB_API_URL": server.url}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, stand_in: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """The same run on this machine, without Airflow and without the twin; it runs while the others do."""
+    home = tmp_path_factory.mktemp("local")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("NORIA_", "AIRFLOW", "AZURE_", "IDENTITY_"))}
+    changes = [argument for key, value in SEARCH.items() for argument in ("--set", f"{key}={value}")]
+    noria = str(Path(sys.executable).parent / "noria")
+    with subprocess.Popen(
+        [noria, "run", "students", "--source", SOURCE, *changes, "--home", str(home), "--json"],
+        env=clean | stand_in,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def world(
+    twin_process: Twin, tmp_path_factory: pytest.TempPathFactory, stand_in: dict[str, str], local: subprocess.Popen[str]
+) -> Iterator[World]:
+    root = tmp_path_factory.mktemp("twin-airflow")
+    for name in ("worker", "triggerer", "cancelled"):
+        folder = root / "pipelines" / name
+        folder.mkdir(parents=True)
+        (folder / "pipeline.yaml").write_text(STUDENTS.replace("name: students", f"name: {name}", 1))
+    twin_process.reset()
+    own = {
+        "NORIA_PIPELINES": str(root / "pipelines"),
+        "PATH": os.environ["PATH"],
+        "NORIA_LAKE_URL": twin_process.lake_url(),
+    }
+    settings = Settings.from_env(twin_process.airflow_environment | stand_in | own, home=root / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in twin_process.environment.items():
+            patch.setenv(name, value)
+        with Stack(settings, port=0, scheduled_runs=False, tell=print) as stack:
+            yield World(stack, settings, twin_process)
+
+
+@pytest.fixture(scope="module")
+def runs(world: World) -> dict[str, str]:
+    """All runs. Azure ML lets jobs wait, so that there is time to do harm."""
+    world.twin.fault("management", method="PUT", path="/jobs/worker-", hold_seconds=120, times=1)
+    world.twin.set("management", queue_seconds=8)
+    return {
+        "students": world.trigger("students", source=SOURCE, overrides=SEARCH),
+        **{name: world.trigger(name, overrides=TINY) for name in ("worker", "triggerer", "cancelled")},
+    }
+
+
+def test_a_worker_that_is_killed_between_submit_and_sleep_leaves_one_job(world: World, runs: dict[str, str]) -> None:
+    """Azure ML has taken the job, but its answer is still on the way when the task's process dies."""
+    world.reach("worker", runs["worker"], lambda: world.submissions("worker"), "the job's creation")
+    victim = wait(lambda: world.task_process("worker", runs["worker"], "train"), "the task's process")
+    victim.kill()
+    assert world.end("worker", runs["worker"]) == "success", world.failure("worker")
+    assert len(world.jobs("worker")) == 1
+    assert world.api_tasks("worker", runs["worker"])["train"]["try_number"] == 2
+
+
+def test_a_triggerer_that_is_restarted_follows_on(world: World, runs: dict[str, str]) -> None:
+    world.sleeps("triggerer", runs["triggerer"], "train")
+    world.restart_triggerer()
+    assert world.end("triggerer", runs["triggerer"]) == "success", world.failure("triggerer")
+    assert len(world.jobs("triggerer")) == 1
+    assert world.api_tasks("triggerer", runs["triggerer"])["train"]["try_number"] == 1
+
+
+def test_a_run_that_is_cancelled_in_the_ui_cancels_its_job(world: World, runs: dict[str, str]) -> None:
+    world.sleeps("cancelled", runs["cancelled"], "train")
+    world.api.fail_run("cancelled__retrain", runs["cancelled"], "by a test")
+    wait(lambda: set(world.jobs("cancelled").values()) == {"Canceled"}, "the job to be cancelled", 60)
+
+
+def test_the_verdict_is_the_same_as_on_the_laptop(
+    world: World, runs: dict[str, str], local: subprocess.Popen[str]
+) -> None:
+    assert world.end("students", runs["students"]) == "success", world.failure("students")
+    told = json.loads(local.communicate(timeout=PATIENCE_SECONDS)[0])
+    here = Workspace.open(Settings.from_env({}, home=Path(local.args[-2])))
+    ours = here.load_run("students", told["run_id"])
+    theirs = world.run("students", runs["students"])
+    for stage, kind, own in COMPARED:
+        found, expected = world.workspace.require(theirs, stage, kind), here.require(ours, stage, kind)
+        assert found.model_dump(exclude=own) == expected.model_dump(exclude=own), stage
+    decision = world.workspace.require(theirs, "promote", Decision)
+    assert decision.verdict == "promote"
+    champion, local_champion = world.workspace.registry.champion("students"), here.registry.champion("students")
+    assert champion and local_champion
+    assert champion.model_sha256 == local_champion.model_sha256
+    assert champion.metrics == local_champion.metrics
+
+
+def test_the_task_shows_the_log_and_the_page_of_its_job(world: World, runs: dict[str, str]) -> None:
+    assert world.end("students", runs["students"]) == "success", world.failure("students")
+    assert "trials" in world.log("students", runs["students"], "train")
+    assert "spark" in world.log("students", runs["students"], "explore").lower()
+    links = world.get(f"dags/students__retrain/dagRuns/{runs['students']}/taskInstances/train/links")["extra_links"]
+    assert re.match(r"https://ml\.azure\.com/runs/students-.*-train\?wsid=", links["Remote job"])
+
+
+def test_a_run_with_nothing_new_uploads_no_data_and_no_code(world: World, runs: dict[str, str]) -> None:
+    for name, run_id in runs.items():
+        world.end(name, run_id)
+    world.twin.reset()
+    again = world.trigger("students", source=SOURCE, overrides=SEARCH)
+    assert world.end("students", again) == "success", world.failure("students")
+    assert world.workspace.require(world.run("students", again), "promote", Decision).verdict == "keep"
+    written = [r.path for r in world.twin.requests("storage", "PUT")]
+    assert written, "a run leaves its records"
+    outside = [path for path in written if f"/runs/students/{safe_run_id(again)}/" not in urllib.parse.unquote(path)]
+    assert [path for path in outside if not re.search(r"/locks/|/etags/", path)] == []
+    created = [r.path for r in world.twin.requests("management", "PUT")]
+    assert [path for path in created if "/jobs/" not in path] == []
+
+
+def test_no_secret_is_in_anything_that_was_left(world: World, runs: dict[str, str]) -> None:
+    for name, run_id in runs.items():
+        world.end(name, run_id)
+    assert_no_secrets(
+        [world.settings.home / "logs", world.settings.home / "airflow" / "logs", world.settings.home / "mail"],
+        world.twin.planted_secrets,
+    )
