@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Job
 
+_CANCEL_ATTEMPTS = 3
 _STUDIO = {"AzureChinaCloud": "https://studio.ml.azure.cn", "AzureUSGovernment": "https://ml.azure.us"}
 # The first file that is there: of the first node, of a sweep, of a pipeline (the SDK's JobLogPattern).
 _DRIVER_LOGS = (
@@ -121,15 +122,15 @@ class AzureMLJobs:
     def cancel(self, job_id: str) -> None:
         """Ask Azure ML to end the job; nothing happens where it has ended, or where there is none."""
         with self._explained():
-            job = self._find(job_id)
-            if job is None or is_final(_word(job)):
-                return
-            try:
-                self._client.jobs.begin_cancel(job_id, polling=False)
-            except Exception:
-                if (job := self._find(job_id)) is None or is_final(_word(job)):
-                    return  # it has ended meanwhile
-                raise
+            for attempt in range(1, _CANCEL_ATTEMPTS + 1):
+                job = self._find(job_id)
+                if job is None or is_final(_word(job)) or _word(job) == "CancelRequested":
+                    return
+                try:
+                    self._client.jobs.begin_cancel(job_id, polling=False)
+                except Exception:  # it may have ended meanwhile, or only the answer was lost: look again
+                    if attempt == _CANCEL_ATTEMPTS:
+                        raise
 
     def link(self, job_id: str) -> str:
         """Its page in Studio."""

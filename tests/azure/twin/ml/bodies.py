@@ -131,7 +131,8 @@ def _class(kind: type, value: Any, path: str) -> Iterator[str]:
     if hasattr(kind, "_attr_to_rest_field") or getattr(kind, "_is_model", False):
         yield from _model(kind, value, path)
     elif issubclass(kind, enum.Enum):
-        if value not in {member.value for member in kind}:
+        # Azure reads them in any case (the generated ones are CaseInsensitiveEnumMeta), and the SDK counts on it.
+        if str(value).lower() not in {str(member.value).lower() for member in kind}:
             yield f"{path}: got {value!r}, expected one of {', '.join(str(m.value) for m in kind)}"
     elif kind in _PLAIN and (not isinstance(value, _PLAIN[kind]) or (isinstance(value, bool) and kind is not bool)):
         yield f"{path}: got {type(value).__name__} {value!r}, expected {kind.__name__}"
