@@ -60,9 +60,13 @@ class SnapshotStore:
         return raw if raw is not None and self._has_raw(raw.sha256) else None
 
     def remember(self, raw: RawFile) -> None:
-        """Keep what a source delivered, so that the next run can ask it for changes only."""
-        if raw.etag is not None:
-            self._lake.replace(self._etag_path(raw.source), _json(raw))
+        """Keep what a source delivered, so that the next run can ask it for changes only; the first time stands."""
+        if raw.etag is None:
+            return
+        path = self._etag_path(raw.source)
+        last = self._read(path, RawFile)
+        if last is None or last.model_copy(update={"fetched_at": raw.fetched_at}) != raw:
+            self._lake.replace(path, _json(raw))
 
     def keep_raw(self, raw: RawFile, file: Path) -> None:
         """Store bytes, unless they are here; `file` may be moved."""
