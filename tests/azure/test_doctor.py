@@ -136,10 +136,13 @@ def test_missing_role_on_the_lake(twin: Twin, look: Any) -> None:
     body = f"<Error><Code>{code}</Code><Message>This request is not authorized.</Message></Error>"
     twin.fault("storage", status=403, headers={"x-ms-error-code": code, "Content-Type": "application/xml"}, body=body)
     found = look()
-    assert failures(found).keys() == {"lake"}
+    assert failures(found).keys() == {"lake", "datastore", "registry"}, "the twin keeps them in one account"
     assert "storage account devstoreaccount1, container lake" in found["lake"].detail
-    assert "Storage Blob Data Contributor" in found["lake"].detail
-    assert "Grant it" in found["lake"].remedy
+    assert "container azureml-blobstore-noria:" in found["datastore"].detail
+    assert "container azureml-blobstore-noria-production:" in found["registry"].detail
+    for finding in failures(found).values():
+        assert "Storage Blob Data Contributor" in finding.detail
+        assert "Grant it" in finding.remedy
 
 
 def test_role_that_may_read_the_lake_and_not_write(twin: Twin, look: Any) -> None:
@@ -217,14 +220,14 @@ def test_service_that_is_down(twin: Twin, look: Any) -> None:
     twin.fault("synapse", lose_response=True)
     twin.fault("management", status=500)
     found = look()
-    assert failures(found).keys() == {"lake", "synapse", "azureml", "registry"}
+    assert failures(found).keys() == {"lake", "synapse", "azureml", "registry"}, "the datastore follows"
     assert "503" in found["lake"].detail and "https://status.azure.com" in found["lake"].remedy
     assert "no connection" in found["synapse"].detail
     assert "500" in found["azureml"].detail
 
 
 def test_service_that_hangs_holds_up_nobody(twin: Twin, tmp_path: Path) -> None:
-    twin.fault("storage", delay_seconds=60)
+    twin.fault("storage", path="^/lake", delay_seconds=60)
     twin.fault("synapse", delay_seconds=60)
     command = [NORIA, "doctor", "--profile", "azure", "--home", tmp_path, "--json"]
     environment = {**twin.environment, "NORIA_LAKE_URL": twin.lake_url()}

@@ -18,10 +18,10 @@ from noria.errors import NoriaError
 
 def ask(conn_ids: list[str]) -> dict[str, Any]:
     """The backend's name, the connections that it has as text, and what it refused."""
-    from airflow.configuration import get_custom_secret_backend
-
     answer: dict[str, Any] = {"name": "secrets backend", "texts": {}, "error": "", "remedy": ""}
     try:
+        from airflow.configuration import get_custom_secret_backend
+
         backend = get_custom_secret_backend()
         if backend is None:
             return answer | {"error": "AIRFLOW__SECRETS__BACKEND names no class that can be made"}
@@ -30,7 +30,7 @@ def ask(conn_ids: list[str]) -> dict[str, Any]:
             found = {conn_id: backend.get_conn_value(conn_id) for conn_id in conn_ids}
     except NoriaError as error:
         return answer | {"error": str(error).removesuffix(error.remedy).strip(), "remedy": error.remedy}
-    except Exception as error:  # a backend is somebody else's code
+    except Exception as error:  # a backend is somebody else's code, and Airflow imports nothing without it
         return answer | {"error": without_secrets(f"{answer['name']}: {type(error).__name__}: {error}")}
     return answer | {"texts": {conn_id: text for conn_id, text in found.items() if text}}
 

@@ -62,8 +62,8 @@ class Arm:
         url = f"{self._subscription}/{self._provider}/locations/{location.replace(' ', '').lower()}/{path}"
         return list((self._get(url, what, {"api-version": ML_API}) or {}).get("value") or [])
 
-    def may(self, *actions: str) -> list[str] | None:
-        """Those of the actions that the caller may NOT do with the workspace; None if Azure does not tell.
+    def may_not(self, *actions: str) -> list[str] | None:
+        """Those of the actions that the caller may not do with the workspace; None if Azure does not tell.
 
         Permissions - List For Resource: https://learn.microsoft.com/rest/api/authorization/permissions
         """

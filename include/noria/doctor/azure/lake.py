@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
 LOCK = "doctor"
-_CONNECT_SECONDS, _READ_SECONDS = 4, 6
+_READ_SECONDS = 6
+_IMPATIENT: dict[str, int] = {"retry_total": 0, "connection_timeout": 4, "read_timeout": _READ_SECONDS}
 
 
 def lake_resource(lake_url: str) -> str:
@@ -53,12 +54,18 @@ def check_lock(lake_url: str, connection: AzureConnection | None) -> Verdict:
 
 
 def _container(lake_url: str, connection: AzureConnection | None) -> ContainerClient:
-    from azure.storage.blob import BlobServiceClient, ContainerClient
+    from azure.storage.blob import BlobServiceClient
 
     place = AbfsUrl.parse(lake_url)
-    options = {"retry_total": 0, "connection_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
     connection = connection or AzureConnection("adls_default")
     if text := connection.get("connection_string"):
-        return BlobServiceClient.from_connection_string(text, **options).get_container_client(place.container)
+        return BlobServiceClient.from_connection_string(text, **_IMPATIENT).get_container_client(place.container)
     host = connection.get("account_host") or place.blob_host
-    return ContainerClient(f"https://{host}", place.container, credential=connection.credential(), **options)
+    return container_client(f"https://{host}", place.container, connection)
+
+
+def container_client(url: str, container: str, connection: AzureConnection) -> ContainerClient:
+    """A client that asks once, as the identity of a connection."""
+    from azure.storage.blob import ContainerClient
+
+    return ContainerClient(url, container, credential=connection.credential(), **_IMPATIENT)

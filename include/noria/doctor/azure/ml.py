@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from noria.azure import AzureConnection
-from noria.azure.errors import Service, refused
+from noria.azure.errors import Service, explained, refused
 from noria.compute.azureml import image
 from noria.doctor.azure.arm import Arm
+from noria.doctor.azure.lake import container_client
 from noria.doctor.finding import Verdict
 from noria.doctor.together import Check
-from noria.errors import AccessError, QuotaError
+from noria.errors import AccessError, QuotaError, RefusedError
 
 _PREFIX = "Microsoft.MachineLearningServices/workspaces/"
 JOB_ACTIONS = tuple(f"{_PREFIX}{kind}/write" for kind in ("jobs", "codes/versions", "environments/versions"))
@@ -109,11 +110,23 @@ class Workspace:
         return "ok", f"{name} is there", ""
 
     def _check_datastore(self) -> Verdict:
-        stores = self._arm.workspace("/datastores", "datastores", isDefault="true")["value"]
+        return "ok", self._reach_datastore(), ""
+
+    def _reach_datastore(self) -> str:
+        """Where the workspace keeps code and models; unless Azure ML holds a key for it, this identity is let in."""
+        stores = self._arm.workspace("/datastores", "datastores", isDefault="true").get("value") or []
         facts = next((store["properties"] for store in stores if store["properties"].get("isDefault")), None)
         if facts is None:
-            return "fail", f"{self._resource} has no default datastore", "Set one: Azure ML Studio, Data, Datastores."
-        return "ok", f"account {facts.get('accountName')}, container {facts.get('containerName')}", ""
+            raise RefusedError(
+                f"{self._resource} has no default datastore", remedy="Set one: Azure ML Studio, Data, Datastores."
+            )
+        account, container = facts.get("accountName"), facts.get("containerName")
+        where = f"storage account {account}, container {container}"
+        if (facts.get("credentials") or {}).get("credentialsType") == "None":
+            host = f"{account}.blob.{facts.get('endpoint') or 'core.windows.net'}"
+            with explained(f"default datastore of {self._resource}: {where}", Service.ARTIFACTS):
+                container_client(f"https://{host}", container, self._connection).get_container_properties()
+        return where
 
     def _check_mlflow(self) -> Verdict:
         address = self._arm.workspace()["properties"].get("mlFlowTrackingUri")
@@ -123,14 +136,14 @@ class Workspace:
 
     def _check_registry(self) -> Verdict:
         listed = self._models.workspace("/models", "models").get("value") or []
-        where = f"{self._resource} keeps {len(listed)} models"
+        where = f"{self._resource} keeps {len(listed)} models in {self._reach_datastore()}"
         return self._permitted(self._models, MODEL_ACTIONS, Service.REGISTRY, where, "more may be registered")
 
     def _compute(self) -> dict[str, Any]:
         return self._arm.workspace(f"/computes/{self._compute_name}", f"compute {self._compute_name}")
 
     def _permitted(self, arm: Arm, actions: tuple[str, ...], service: Service, where: str, so: str) -> Verdict:
-        lacking = arm.may(*actions)
+        lacking = arm.may_not(*actions)
         if lacking is None:
             return "ok", f"{where}; whether {so} is not told to this identity", ""
         if lacking:
