@@ -14,7 +14,7 @@ from tests.azure.twin.state import CHECKOUT
 
 PROGRAM = CHECKOUT / "tools" / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 START_SECONDS = 60.0
-REMEDY = "Install Node.js 20 or later with npm, then run `make setup`: it installs Azurite under tools/azurite."
+REMEDY = "Install Node.js 20 or later with npm, then run `make setup PROFILE=twin`."
 
 
 class AzuriteError(Exception):

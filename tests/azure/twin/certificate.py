@@ -6,6 +6,10 @@ import datetime
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 NAMES = (
     "*.blob.core.localhost",
@@ -62,7 +66,7 @@ class Certificate:
             start(title, authority_key, title)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
-            .add_extension(_authority_usage(x509), critical=True)
+            .add_extension(_authority_usage(), critical=True)
             .sign(authority_key, hashes.SHA256())
         )
         general: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
@@ -82,8 +86,17 @@ class Certificate:
         return made
 
 
-def _authority_usage(x509):
-    wanted = {"key_cert_sign", "crl_sign", "digital_signature"}
-    every = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
-    every += ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
-    return x509.KeyUsage(**{name: name in wanted for name in every})
+def _authority_usage() -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        key_cert_sign=True,
+        crl_sign=True,
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -124,6 +124,7 @@ class _Server(uvicorn.Server):
 
 COMMON = {
     "lifespan": "off",
+    "ws": "none",
     "log_level": "error",
     "access_log": False,
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
