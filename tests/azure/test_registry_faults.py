@@ -83,10 +83,13 @@ def test_few_requests(twin: Twin, registry: AzureMLRegistry, register: Callable[
 def test_half_a_minute_of_refusals_is_survived(
     twin: Twin, register: Callable[..., Any], slept: list[float], fault: dict[str, Any], wait: float
 ) -> None:
-    """Every request of Azure ML meets some; together they last longer than half a minute each."""
-    twin.fault("management", times=10, **fault)
+    """All four requests of Azure ML meet it: the versions, the datastore, the newest version, the new one."""
+    requests = ("listViewType", "isDefault", "createdtime", VERSION)
+    for path in requests:
+        twin.fault("management", path=path, times=10, **fault)
     assert register().is_champion
-    assert sum(slept) >= wait
+    assert sum(slept) >= wait * len(requests)
+    assert len([r for r in twin.requests("management") if r.fault]) == 10 * len(requests)
 
 
 def test_an_upload_survives_an_unavailable_storage(
