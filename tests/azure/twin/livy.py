@@ -118,7 +118,8 @@ class Pool:
     def __init__(self, state: TwinState) -> None:
         self._state = state
         self._folder = state.folder / "synapse"
-        self._ids = itertools.count(1)
+        before = (int(folder.name) for folder in self._folder.glob("[0-9]*"))
+        self._ids = itertools.count(max(before, default=0) + 1)  # a pool does not count anew when the twin starts again
         self.batches: dict[int, Batch] = {}
 
     def submit(self, options: dict[str, Any]) -> Batch:
