@@ -211,7 +211,7 @@ class TestItIsRefused:
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         monkeypatch.setattr(client, "RETRY_SECONDS", 0.2)
-        lake = open_lake("abfss://lake@nosuch.dfs.core.windows.net", twin.connection("adls_default"), tmp_path)
+        lake = open_lake("abfss://lake@nosuch.dfs.core.windows.net", tmp=tmp_path)
         with pytest.raises(StorageError, match=r"storage account nosuch .*no such host.*Mend the name"):
             lake.read("x.json")
 

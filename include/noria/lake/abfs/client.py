@@ -14,7 +14,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from noria.azure import AzureConnection
+from noria.azure import LAKE, AzureConnection
 from noria.errors import InputError
 from noria.lake.abfs.url import AbfsUrl
 
@@ -84,26 +84,30 @@ def _client(account: str, blob_host: str, connection: AzureConnection | None) ->
         "max_single_get_size": BLOCK_BYTES,
         "max_chunk_get_size": BLOCK_BYTES,
     }
-    text = connection.get("connection_string") if connection else ""
-    if not text:
-        return BlobServiceClient(f"https://{blob_host}", credential=AsyncCredential(_credential(connection)), **options)
-    try:
-        client = BlobServiceClient.from_connection_string(text, **options)
-    except ValueError:  # its message may hold the key
+    connection = connection or AzureConnection(LAKE)
+    if text := connection.get("connection_string"):
+        try:
+            client = BlobServiceClient.from_connection_string(text, **options)
+        except ValueError:  # its message may hold the key
+            raise InputError(
+                f"the connection_string of the connection {connection.conn_id} cannot be read",
+                expected="AccountName=…;AccountKey=…;BlobEndpoint=… as the Azure portal shows it",
+            ) from None
+        _check_account(connection, "connection_string", client.account_name, account)
+        return client
+    host = connection.get("account_host") or blob_host
+    _check_account(connection, "account_host", host.partition(".")[0], account)
+    return BlobServiceClient(f"https://{host}", credential=AsyncCredential(connection.credential()), **options)
+
+
+def _check_account(connection: AzureConnection, key: str, found: str, account: str) -> None:
+    """The lake's URL says where the lake is; a connection for another account must not quietly take it elsewhere."""
+    if found != account:
         raise InputError(
-            "the connection_string of the connection adls_default cannot be read",
-            expected="AccountName=…;AccountKey=…;BlobEndpoint=… as the Azure portal shows it",
-        ) from None
-    if client.account_name != account:
-        raise InputError(
-            f"the connection_string of the connection adls_default is for account {client.account_name!r}",
+            f"the {key} of the connection {connection.conn_id} is for account {found!r}",
             expected=f"account {account!r}, as in the lake's URL",
+            remedy="Mend the connection or NORIA_LAKE_URL.",
         )
-    return client
-
-
-def _credential(connection: AzureConnection | None) -> TokenCredential:
-    return (connection or AzureConnection("adls_default")).credential()
 
 
 class AsyncCredential:

@@ -21,9 +21,11 @@ def account_url(**extra: str) -> str:
     return str(file_system(place, AzureConnection("adls_default", extra=extra)).service_client.url)
 
 
-def test_the_host_is_the_urls_whatever_the_connection_says_for_other_clients() -> None:
+def test_the_host_is_the_urls_unless_the_connection_names_another_of_the_same_account() -> None:
     assert account_url() == "https://noria.blob.core.windows.net/"
-    assert account_url(account_host="other.blob.core.windows.net") == "https://noria.blob.core.windows.net/"
+    assert account_url(account_host="noria.privatelink.example:8443") == "https://noria.privatelink.example:8443/"
+    with pytest.raises(InputError, match=r"account_host .* 'other'; expected account 'noria'"):
+        account_url(account_host="other.blob.core.windows.net")
 
 
 def test_a_connection_string_names_the_endpoint() -> None:
