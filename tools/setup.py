@@ -29,6 +29,8 @@ NODE_NEEDED = 20
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "noria-setup.json"
+LOGIN = VENV / "login"
+OTHERS = ("requirements/login.txt",)
 LOCK = ROOT / ".cache" / "setup.lock"
 AZURITE = ROOT / "tools" / "azurite"
 HINTS = [
@@ -120,7 +122,7 @@ def set_up(test):
         "place": str(VENV),
         "test": "requirements/test.txt" in requirements,
         "java": "requirements/java.txt" in requirements,
-        "hashes": {f: digest(ROOT / f) for f in [*requirements, "requirements/uv.txt", "pyproject.toml"]},
+        "hashes": {f: digest(ROOT / f) for f in [*requirements, *OTHERS, "requirements/uv.txt", "pyproject.toml"]},
     }
     if done == wanted:
         return
@@ -130,6 +132,8 @@ def set_up(test):
         make_venv()
     install_uv()
     install(requirements)
+    if wanted["test"]:
+        install_login()
     STAMP.write_text(json.dumps(wanted, indent=1))
     say("ready in {:.0f} s".format(time.monotonic() - started))
 
@@ -225,6 +229,13 @@ def install(requirements):
     files = [argument for file in requirements for argument in ("-r", file)]
     command([*uv, "--require-hashes", "--no-deps", *files])
     command([*uv, "--no-deps", "--no-build-isolation", "--editable", "."])
+
+
+def install_login():
+    """What only the compose deployment has, in a folder of its own, so that one test can add it to Airflow's path."""
+    shutil.rmtree(str(LOGIN), ignore_errors=True)
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(VENV / "bin" / "python"), "--quiet"]
+    command([*uv, "--target", str(LOGIN), "--require-hashes", "--no-deps", "-r", "requirements/login.txt"])
 
 
 def system_java():

@@ -22,6 +22,7 @@ from tests.support import compose, entra
 
 pytestmark = pytest.mark.slow
 AIRFLOW = Path(sys.executable).parent / "airflow"
+LOGIN = compose.LOGIN
 TENANT = "11111111-2222-3333-4444-555555555555"
 OTHER_TENANT = "99999999-2222-3333-4444-555555555555"
 
@@ -55,6 +56,7 @@ def environment(home: Path, port: int, found: entra.Entra) -> dict[str, str]:
         **{k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")},
         **chosen,
         **found.environment,
+        "PYTHONPATH": os.pathsep.join([str(LOGIN), found.environment["PYTHONPATH"]]),
         "AIRFLOW__FAB__COOKIE_SECURE": "False",  # there is no TLS here, so a secure cookie would not come back
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yaml"
+LOGIN = Path(sys.prefix) / "login"
+"""Packages of requirements/login.txt, which `make test` keeps apart."""
 VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Z_]+)(?:(?P<operator>:-|:\?)(?P<argument>(?:[^{}]|\{[^{}]*\})*))?\}")
 IMAGE_PORTS = {"postgres": {5432}}
 """Ports that an image listens on without being told."""

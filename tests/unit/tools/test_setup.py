@@ -27,7 +27,8 @@ def checkout(tmp_path: Path) -> Path:
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, tmp_path / name)
-    for name in ("requirements.txt", "requirements/java.txt", "requirements/test.txt", "pyproject.toml"):
+    names = ("requirements.txt", "requirements/java.txt", "requirements/test.txt", "requirements/login.txt")
+    for name in (*names, "pyproject.toml"):
         (tmp_path / name).write_text("")
     return tmp_path
 
@@ -85,13 +86,21 @@ def test_venv_of_another_place_is_not_trusted(checkout: Path) -> None:
 
 
 def test_locks_are_whole(tmp_path: Path) -> None:
-    for name in ("requirements", "requirements/uv", "requirements/java", "requirements/test"):
+    for name in ("requirements", "requirements/uv", "requirements/java", "requirements/test", "requirements/login"):
         text = (CHECKOUT / f"{name}.txt").read_text()
         assert "make lock" in text.splitlines()[1]
         assert "://" not in text, "no address of a registry belongs into a lock"
         pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
         assert pins
         assert all("==" in line and line.endswith("\\") for line in pins), name
+
+
+def test_the_login_adds_to_the_lock_and_changes_nothing_of_it() -> None:
+    names = [
+        {line.split("==")[0] for line in (CHECKOUT / name).read_text().splitlines() if "==" in line}
+        for name in ("requirements.txt", "requirements/login.txt")
+    ]
+    assert names[1] and not names[0] & names[1]
 
 
 def _set_up_azurite(checkout: Path, **environment: str) -> str:
