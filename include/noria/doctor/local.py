@@ -21,12 +21,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from noria.doctor.finding import Verdict
 from noria.doctor.probe import probe
 from noria.errors import InputError, NoriaError
-from noria.lake import open_lake
 from noria.launcher.environment import HOST
 from noria.launcher.ports import USUAL_PORT, is_free
 from noria.launcher.state import LauncherState
 from noria.pipeline import SPEC_FILE, find_pipelines, load_spec
 from noria.settings import CHECKOUT, Settings, without_userinfo
+from noria.workspace import Workspace
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 LITTLE_BYTES, TOO_LITTLE_BYTES = 5 * 1024**3, 1024**3
@@ -102,7 +102,7 @@ def check_ports(settings: Settings) -> Verdict:
 
 def check_lake(settings: Settings) -> Verdict:
     """Something can be written to the lake, read back and removed."""
-    lake = open_lake(settings.lake_url)
+    lake = Workspace.open(settings).lake
     probe(lake)
     return "ok", f"{lake.root} can be written", ""
 

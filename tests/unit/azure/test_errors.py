@@ -17,7 +17,7 @@ import requests
 from adlfs import AzureBlobFileSystem
 from azure.ai.ml.exceptions import ErrorCategory, ErrorTarget, ValidationException
 from azure.core import PipelineClient
-from azure.core.exceptions import ServiceResponseError, map_error
+from azure.core.exceptions import ServiceRequestError, ServiceResponseError, map_error
 from azure.core.pipeline.policies import RetryPolicy
 from azure.core.rest import HttpRequest
 from azure.identity import ClientSecretCredential, DefaultAzureCredential
@@ -406,6 +406,20 @@ def test_refusal_that_was_no_exception() -> None:
     assert type(refused(resource, synapse, message=used)) is UnavailableError
     assert "Synapse Compute Operator" in str(refused(resource, synapse, status=403))
     assert str(refused(resource, synapse)) == f"{resource}: refused. See docs/azure.md."
+
+
+def test_certificate_that_is_not_trusted_is_final() -> None:
+    said = "HTTPSConnectionPool: Max retries exceeded (SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED)"
+    error = _raised(lambda: _raise(ServiceRequestError(said)), Service.ML)
+    assert type(error) is RefusedError
+    assert "REQUESTS_CA_BUNDLE" in str(error)
+
+
+def test_tenant_that_there_is_not() -> None:
+    said = "Unable to get authority configuration for https://login.microsoftonline.com/none."
+    error = _raised(lambda: _raise(ValueError(said)), Service.ML)
+    assert type(error) is AccessError
+    assert "extra.tenantId" in str(error)
 
 
 def test_what_is_not_azures_stays_as_it_is() -> None:
