@@ -2,10 +2,264 @@
 
 from __future__ import annotations
 
-from noria.azure import AzureConnection
-from noria.compute.azureml import AzureMLJobs
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook, BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from noria.airflow.connections import open_workspace, required_connection
+from noria.airflow.remote import JobLink, RemoteJob, RemoteJobOperator, final_errors
+from noria.azure import ML, AzureConnection
+from noria.compute.azureml import AzureMLJobs, Partitions, Search
+from noria.errors import SpecError
+from noria.records import Candidate, Decision, Run
+from noria.settings import Settings
+from noria.workspace import Workspace, job_name, job_tags, run_path, safe_run_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from noria.compute.azureml.sweep import Sampling, Stopping
 
 
 def jobs(connection: AzureConnection) -> AzureMLJobs:
     """The jobs of the workspace that a connection names; what a trigger is told."""
     return AzureMLJobs(connection)
+
+
+class AzureMLHook(BaseHook):
+    """The jobs of an Azure ML workspace, by a connection of the azure provider's type `azure`.
+
+    Login and password are a service principal, or both are empty. The extra has `subscriptionId`, `tenantId`,
+    `resourceGroup`, `workspace` and `compute`, and where needed `nodes` and `identity_client_id`.
+
+    Args:
+        azureml_conn_id: The connection's id.
+    """
+
+    conn_name_attr = "azureml_conn_id"
+    default_conn_name = ML
+    conn_type = "azure"
+    hook_name = "Azure ML (Noria)"
+
+    def __init__(self, azureml_conn_id: str = ML) -> None:
+        super().__init__()
+        self.azureml_conn_id = azureml_conn_id
+
+    def get_conn(self) -> AzureMLJobs:
+        """The workspace's jobs."""
+        return jobs(required_connection(self.azureml_conn_id))
+
+
+class StudioLink(JobLink):
+    """Button on a task: the job in Azure ML Studio."""
+
+    name = "Azure ML Studio"
+
+
+class AzureMLJobOperator(RemoteJobOperator):
+    """Base of operators for jobs of a pipeline's run: `ingest` has created the run, under the id of the DAG's run.
+
+    The task sleeps while the job runs (it holds no worker), shows the driver's log line by line, ends the job when it
+    is ended itself or its `execution_timeout` is over, and fails with Azure ML's reason. The job's name follows from
+    the run, so a try after a lost worker finds the job that runs; one after a job that failed submits another.
+
+    Args:
+        pipeline: Name of the pipeline.
+        run_id: Id of the DAG's run that is worked on.
+        conn_id: A connection of the type `azure`; see AzureMLHook.
+    """
+
+    ui_color = "#e4ecfb"
+    platform = "noria.airflow.azureml.jobs"
+    operator_extra_links = (StudioLink(),)
+    template_fields: Sequence[str] = ("pipeline", "run_id", "conn_id")
+
+    def __init__(self, *, pipeline: str, run_id: str = "{{ run_id }}", conn_id: str = ML, **kwargs: Any) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.pipeline = pipeline
+        self.run_id = run_id
+
+    def _open(self) -> tuple[Run, Workspace]:
+        return _open(self.pipeline, self.run_id)
+
+
+class AzureMLCommandOperator(AzureMLJobOperator):
+    """Run a stage of a pipeline's run as a command job, `python -m noria.jobs.<stage>`.
+
+        AzureMLCommandOperator(
+            task_id="train",
+            pipeline="students",
+            execution_timeout=timedelta(hours=2),
+            retries=2,
+        )
+
+    A training runs on as many nodes as `extra.nodes` of the connection says, with Dask between them. The result is the
+    lake path of the stage's record.
+
+    Args:
+        stage: Name of the stage; it needs nothing but the lake.
+    """
+
+    def __init__(self, *, stage: str = "train", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+
+    def submit(self, jobs: AzureMLJobs, context: Context) -> str:
+        """Submit the job, unless an earlier try has; its id."""
+        run, workspace = self._open()
+        name, tags = job_name(run, self.stage), job_tags(run, self.stage)
+        return jobs.submit_stage(self.stage, run, workspace.settings, name=name, tags=tags)
+
+    def finish(self, job: RemoteJob, context: Context) -> str:
+        """The lake path of the record."""
+        run, _ = self._open()
+        return run_path(run.pipeline.name, run.run_id, self.stage)
+
+
+class AzureMLSweepOperator(AzureMLJobOperator):
+    """Search the hyper-parameters of one estimator as a sweep job: each trial is a job on a node of its own.
+
+        AzureMLSweepOperator(
+            task_id="search",
+            pipeline="students",
+            estimator="xgboost",
+            trials=40,
+            concurrent=4,
+            stopping="median",
+        )
+
+    The space is that of pipeline.yaml; what Azure ML cannot say fails the task before anything is submitted. The result
+    is the best trial: `{"estimator", "params", "metric", "score", "seconds"}`.
+
+    Args:
+        estimator: A family of the pipeline's estimators.
+        trials: How many points are tried; the default is the pipeline's `tuning.trials`.
+        concurrent: How many at once.
+        sampling: `random`, `bayesian` or `grid`.
+        stopping: `bandit` or `median` ends trials that are behind; none lets all run to their end.
+    """
+
+    template_fields = (*AzureMLJobOperator.template_fields, "estimator")
+
+    def __init__(
+        self,
+        *,
+        estimator: str,
+        trials: int | None = None,
+        concurrent: int = 2,
+        sampling: Sampling = "random",
+        stopping: Stopping | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.estimator, self.trials, self.concurrent = estimator, trials, concurrent
+        self.sampling, self.stopping = sampling, stopping
+
+    def submit(self, jobs: AzureMLJobs, context: Context) -> str:
+        """Submit the job, unless an earlier try has; its id."""
+        from noria.models.space import search_space
+
+        run, workspace = self._open()
+        pipeline, stage = run.pipeline, f"search-{self.estimator}"
+        spec = next((e for e in pipeline.estimators if e.kind == self.estimator), None)
+        if spec is None:
+            known = ", ".join(e.kind for e in pipeline.estimators)
+            raise SpecError(f"{pipeline.name} has no estimator {self.estimator}", expected=f"one of {known}")
+        search = Search(
+            self.estimator,
+            search_space(spec, pipeline.task),
+            self.trials or pipeline.tuning.trials,
+            self.concurrent,
+            self.sampling,
+            self.stopping,
+        )
+        name, tags = job_name(run, stage), job_tags(run, stage)
+        return jobs.submit_search(search, run, workspace.settings, name=name, tags=tags)
+
+    def finish(self, job: RemoteJob, context: Context) -> dict[str, object]:
+        """The best trial."""
+        from noria.jobs.trial import best_trial
+
+        return best_trial(*self._open(), self.estimator)
+
+
+class AzureMLParallelOperator(AzureMLJobOperator):
+    """Work on many partitions as a parallel job: a row of figures for each Parquet file of a folder of the lake.
+
+        AzureMLParallelOperator(task_id="partitions", pipeline="sales", folder="partitions/sales", workers=4)
+
+    The result is the lake folder of the rows, one JSON file a partition.
+
+    Args:
+        folder: Lake path of the folder.
+        workers: Worker processes on each node.
+        batch: Files that a worker is given at once.
+    """
+
+    template_fields = (*AzureMLJobOperator.template_fields, "folder")
+
+    def __init__(self, *, folder: str, workers: int = 2, batch: int = 10, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.folder, self.workers, self.batch = folder, workers, batch
+
+    def submit(self, jobs: AzureMLJobs, context: Context) -> str:
+        """Submit the job, unless an earlier try has; its id."""
+        run, workspace = self._open()
+        partitions = Partitions(workspace.lake.url(self.folder), self.workers, self.batch)
+        name, tags = job_name(run, "partitions"), job_tags(run, "partitions")
+        return jobs.submit_partitions(partitions, run, workspace.settings, name=name, tags=tags)
+
+    def finish(self, job: RemoteJob, context: Context) -> str:
+        """The lake folder of the rows."""
+        run, _ = self._open()
+        return run_path(run.pipeline.name, run.run_id, "partitions/").rstrip("/")
+
+
+class AzureMLRegisterModelOperator(BaseOperator):
+    """Register the model of a run in an Azure ML workspace, with the same tags as any registry of Noria's.
+
+        AzureMLRegisterModelOperator(task_id="publish", pipeline="students", conn_id="azureml_production")
+
+    A run whose decision is not to promote is skipped. A second call for the same run changes nothing. The result is the
+    version.
+
+    Args:
+        pipeline: Name of the pipeline.
+        run_id: Id of the DAG's run whose model it is.
+        conn_id: A connection of the type `azure`; see AzureMLHook.
+    """
+
+    ui_color = "#e4ecfb"
+    template_fields: Sequence[str] = ("pipeline", "run_id", "conn_id")
+
+    def __init__(self, *, pipeline: str, run_id: str = "{{ run_id }}", conn_id: str = ML, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipeline, self.run_id, self.conn_id = pipeline, run_id, conn_id
+
+    def execute(self, context: Context) -> str:
+        """Register the model; its version.
+
+        Raises:
+            NoriaError: It may pass; Airflow retries.
+            AirflowFailException: It will not; Airflow does not.
+            AirflowSkipException: The gate did not say promote.
+        """
+        from noria.registry import open_azureml_registry
+
+        with final_errors():
+            run, workspace = _open(self.pipeline, self.run_id)
+            decision = workspace.require(run, "promote", Decision)
+            if decision.verdict != "promote" or decision.dry_run:
+                raise AirflowSkipException(f"the verdict is {decision.verdict}, so nothing is registered")
+            candidate = workspace.require(run, "train", Candidate)
+            registry = open_azureml_registry(required_connection(self.conn_id))
+            lock = workspace.lake.lock(f"register-{run.pipeline.name}-{self.conn_id}")
+            with lock, workspace.lake.local(candidate.model) as file:
+                return registry.register(run, candidate, decision, file).version
+
+
+def _open(pipeline: str, run_id: str) -> tuple[Run, Workspace]:
+    workspace = open_workspace(Settings.from_env())
+    return workspace.load_run(pipeline, safe_run_id(run_id)), workspace
