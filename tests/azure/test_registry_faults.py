@@ -162,6 +162,19 @@ def test_two_at_once_do_not_overwrite_one_another(
     assert (late.version, late.is_champion) == ("2", False)
 
 
+def test_a_list_that_lags_behind(
+    registry: AzureMLRegistry, register: Callable[..., Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry writes the same again; another run is refused."""
+    first = register("r1")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_models", lambda name: [])
+        again = register("r1")
+        with pytest.raises(BusyError):
+            register("r2")
+    assert registry.history(name) == [first] and again.version == first.version and again.is_champion
+
+
 def test_a_deleted_versions_number_is_not_used_again(
     twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], name: str
 ) -> None:

@@ -210,7 +210,7 @@ class _Versions:
         found = sorted(self._ours.values(), key=lambda m: _number(m.version), reverse=True)
         return [self.get(m.version) for m in found]
 
-    @property
+    @cached_property
     def champion(self) -> str | None:
         """The version with the highest number in its tag, the newer one of two."""
         crowned = [m for m in self._ours.values() if _CHAMPION_TAG in m.tags]

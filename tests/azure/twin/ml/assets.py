@@ -96,8 +96,6 @@ def _list_versions(plane: Plane, call: Call, kind: str) -> Answer:
     # With a hash the service answers with assets of that content, regardless of their name.
     name = None if "hash" in call.query else call["name"]
     found = [r for r in plane.store.all(call.workspace, kind, name) if _listed(r, call)]
-    if not found and plane.store.get(call.workspace, f"{kind}.containers", call["name"]) is None:
-        return Answer({"value": []})
     if call.query.get("$orderBy", "").lower() != "createdtime asc":
         found.reverse()  # newest first unless asked otherwise
     return _page(plane, call, [_wire(call, r) for r in found])
