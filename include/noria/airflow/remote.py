@@ -245,8 +245,8 @@ def platform(path: str) -> Platform:
     module, _, name = path.rpartition(".")
     try:
         found: Platform = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        raise InputError(f"platform {path!r}", expected="the dotted path of a function") from None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"platform {path!r}: {error}", expected="the dotted path of a function") from None
     return found
 
 

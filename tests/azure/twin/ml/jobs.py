@@ -7,6 +7,7 @@ The knobs of `management`: `queue_seconds` (a slow pool), `command` (run this in
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from starlette.routing import Route
 
 from tests.azure.twin.ml.mlflow_server import MlflowServer
 from tests.azure.twin.ml.runner import Outcome, Runner, Work, seconds_of, substitute
-from tests.azure.twin.ml.state import Answer, Call, Plane, RefusalError, Resource
+from tests.azure.twin.ml.state import WORKSPACES, Answer, Call, Plane, RefusalError, Resource
 from tests.azure.twin.state import COMPUTE
 
 FINAL = ("Completed", "Failed", "Canceled")
@@ -106,9 +107,10 @@ class Execution(threading.Thread):
     def _live(self) -> Outcome:
         knob = self.plane.state.knob
         self.step("Starting")
-        if wait := knob("management", "queue_seconds", 0):
+        begun = time.monotonic()
+        while time.monotonic() < begun + knob("management", "queue_seconds", 0) and not self.cancelled:
             self.step("Queued")
-            self._cancelled.wait(wait)
+            self._cancelled.wait(0.1)  # a knob that is turned back lets the job go on
         self.step("Preparing")
         if told := knob("management", "fail_with"):
             return Outcome("Failed", **told)
@@ -170,6 +172,9 @@ class Jobs:
         self.plane = plane
         self.mlflow = MlflowServer(plane.state, plane.folder / "mlflow")
         self._executions: dict[tuple[str, str], Execution] = {}
+        for workspace in WORKSPACES:  # jobs of an earlier start of the twin have ended with it
+            for job in plane.store.all(workspace, "jobs"):
+                plane.store.delete(workspace, "jobs", job.name)
 
     def command(self, sent: str) -> str:
         """What is run: what was sent, unless a test has asked for something else."""
