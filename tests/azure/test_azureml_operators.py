@@ -1,0 +1,180 @@
+"""The operators for Azure ML on the twin: asleep, woken, killed, tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import airflow  # noqa: F401  before anything imports Airflow
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred  # isort: skip
+from noria.airflow import remote
+from noria.airflow.azureml import (
+    AzureMLCommandOperator,
+    AzureMLHook,
+    AzureMLJobOperator,
+    AzureMLParallelOperator,
+    AzureMLRegisterModelOperator,
+    AzureMLSweepOperator,
+)
+from noria.airflow.remote import RemoteJobTrigger
+from noria.azure import PRODUCTION
+from noria.errors import JobError
+from noria.gate import decide
+from noria.pipeline import Gate
+from noria.records import Decision, StageRun, Usage
+from noria.registry import open_azureml_registry
+from noria.settings import Settings
+from noria.workspace import Workspace, run_path, to_json
+from tests.azure.twin.client import Twin
+from tests.unit.test_gate import R2
+
+pytestmark = pytest.mark.slow
+RUN = "manual__2026-11-21"
+
+
+@pytest.fixture
+def workspace(twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("NORIA_HOME", str(tmp_path))
+    monkeypatch.setenv("NORIA_LAKE_URL", twin.lake_url())
+    monkeypatch.setattr(remote, "FIRST_POLL_SECONDS", 0.1)
+    found = Workspace.open(Settings.from_env())
+    found.create_run("students", RUN)
+    twin.set("management", command="echo at work")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Jobs are named after the run; each test has jobs of its own."""
+    monkeypatch.setattr("noria.airflow.azureml.job_name", lambda run, stage: f"{tmp_path.name}-{run.run_id}-{stage}")
+
+
+def defer(task: AzureMLJobOperator) -> RemoteJobTrigger:
+    """Run the task until it sleeps; its trigger as another process gets it."""
+    with pytest.raises(TaskDeferred) as caught:
+        task.execute({})
+    _path, arguments = caught.value.trigger.serialize()
+    return RemoteJobTrigger(**json.loads(json.dumps(arguments)))
+
+
+def event(trigger: RemoteJobTrigger) -> dict[str, Any]:
+    async def first() -> Any:
+        return await asyncio.wait_for(anext(trigger.run()), 60)
+
+    payload: dict[str, Any] = asyncio.run(first()).payload
+    return payload
+
+
+def command(**options: Any) -> AzureMLCommandOperator:
+    return AzureMLCommandOperator(task_id="train", pipeline="students", run_id=RUN, **options)
+
+
+def keep(workspace: Workspace, stage: str, record: Any) -> None:
+    now = datetime.now(UTC)
+    usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=1)
+    envelope = StageRun(
+        pipeline="students", run_id=RUN, stage=stage, started_at=now, finished_at=now, usage=usage,
+        record=record.model_dump(mode="json"),
+    )  # fmt: skip
+    workspace.lake.create(run_path("students", RUN, stage), to_json(envelope))
+
+
+def test_a_task_sleeps_while_its_job_runs(workspace: Workspace) -> None:
+    task = command()
+    trigger = defer(task)
+    assert task.job_link is not None
+    assert task.job_link.startswith("https://ml.azure.com/runs/")
+    ended = event(trigger)
+    assert ended["state"] == "succeeded"
+    assert task.resume({}, ended) == f"runs/students/{RUN}/train.json"
+
+
+def test_a_retry_finds_the_job_and_a_failure_names_its_reason(
+    twin: Twin, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    twin.set("management", command="sleep 1; echo the last words; exit 4")
+    first, second = defer(command()), defer(command())
+    assert first.job == second.job
+    task = command()
+    with pytest.raises(JobError, match="exited with status code 4"):
+        task.resume({}, event(second))
+    assert len(twin.requests("management", "PUT", "/jobs/")) == 1
+    assert defer(command()).job["job_id"] == f"{first.job['job_id']}-2"
+
+
+def test_a_task_that_is_ended_ends_its_job(twin: Twin, workspace: Workspace) -> None:
+    twin.set("management", command="sleep 60")
+    trigger = defer(command())
+    asyncio.run(trigger.on_kill())
+    assert event(trigger)["state"] == "cancelled"
+
+
+def test_a_task_that_is_ended_before_it_sleeps_ends_its_job(twin: Twin, workspace: Workspace) -> None:
+    twin.set("management", command="sleep 60")
+    task = command()
+    trigger = defer(task)
+    task.on_kill()
+    assert event(trigger)["state"] == "cancelled"
+
+
+def test_a_quota_that_is_full_is_not_tried_again(twin: Twin, workspace: Workspace) -> None:
+    twin.set("management", quota_full=True)
+    with pytest.raises(AirflowFailException, match="the quota is full"):
+        command().execute({})
+
+
+def test_a_sweep_of_nothing_is_refused_before_anything_is_sent(twin: Twin, workspace: Workspace) -> None:
+    for estimator, words in (("linear", "nothing to search"), ("oak", "no estimator oak")):
+        task = AzureMLSweepOperator(task_id="s", pipeline="students", run_id=RUN, estimator=estimator)
+        with pytest.raises(AirflowFailException, match=words):
+            task.execute({})
+    assert not twin.requests("management")
+
+
+def test_the_result_of_a_sweep_is_its_best_trial(workspace: Workspace) -> None:
+    trials = [{"params": {"alpha": alpha}, "score": score} for alpha, score in ((1.0, 0.8), (2.0, 0.9), (3.0, 0.7))]
+    for number, trial in enumerate(trials):
+        workspace.lake.create(f"runs/students/{RUN}/search/ridge/{number}.json", json.dumps(trial).encode())
+    task = AzureMLSweepOperator(task_id="s", pipeline="students", run_id=RUN, estimator="ridge", trials=1)
+    trigger = defer(task)
+    ended = {"job": trigger.job, "state": "succeeded", "detail": "Completed"}
+    asyncio.run(trigger.on_kill())
+    assert task.resume({}, ended) == trials[1]
+
+
+def test_partitions_end_in_a_folder_of_the_lake(workspace: Workspace) -> None:
+    task = AzureMLParallelOperator(task_id="p", pipeline="students", run_id=RUN, folder="partitions")
+    trigger = defer(task)
+    asyncio.run(trigger.on_kill())
+    ended = {"job": trigger.job, "state": "succeeded", "detail": "Completed"}
+    assert task.resume({}, ended) == f"runs/students/{RUN}/partitions"
+
+
+def test_a_model_that_was_not_promoted_is_not_registered(workspace: Workspace) -> None:
+    keep(workspace, "promote", Decision(verdict="keep", rules=(), reasons=(), candidate_metrics={}))
+    task = AzureMLRegisterModelOperator(task_id="r", pipeline="students", run_id=RUN)
+    with pytest.raises(AirflowSkipException, match="verdict is keep"):
+        task.execute({})
+
+
+def test_a_promoted_model_is_registered_once(twin: Twin, workspace: Workspace, tmp_path: Path) -> None:
+    candidate = R2.model_copy(update={"model_sha256": hashlib.sha256(b"a model").hexdigest()})
+    workspace.lake.replace(candidate.model, b"a model")
+    keep(workspace, "train", candidate)
+    keep(workspace, "promote", decide(candidate, None, Gate()))
+    task = AzureMLRegisterModelOperator(task_id="r", pipeline="students", run_id=RUN, conn_id=PRODUCTION)
+    version = task.execute({})
+    assert task.execute({}) == version
+    registry = open_azureml_registry(twin.connection(PRODUCTION))
+    assert [v.model_sha256 for v in registry.history("students")] == [candidate.model_sha256]
+
+
+def test_the_hook_reaches_the_workspace(twin: Twin, workspace: Workspace) -> None:
+    assert AzureMLHook().get_conn().link("x").endswith("/workspaces/noria")
