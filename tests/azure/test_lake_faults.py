@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -223,6 +224,14 @@ class TestItIsRefused:
         with pytest.raises(StorageUnavailableError):
             lake.put(file, "data.bin")
         assert not lake.exists("data.bin") and list(lake.list("")) == []
+
+
+def test_requests_that_went_well_are_not_logged(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lake.replace("a.json", b"1")
+    with lake.lock("x"):
+        assert lake.read("a.json") == b"1"
+    assert not caplog.records
 
 
 class TestLock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import random
 import time
@@ -50,6 +51,9 @@ def shared(_process_id: int, account: str, blob_host: str, connection: AzureConn
     from adlfs import AzureBlobFileSystem
     from azure.core.exceptions import AzureError
 
+    for noisy in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity"):  # they tell every request
+        if logging.getLogger(noisy).level == logging.NOTSET:
+            logging.getLogger(noisy).setLevel(logging.WARNING)
     client = _client(account, blob_host, connection)
 
     class FileSystem(AzureBlobFileSystem):  # type: ignore[misc]  # its class is Any here

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,8 @@ class Lease:
         from azure.storage.blob.aio import BlobLeaseClient
 
         self._blob, self._ask = blob, ask
-        # An id of our own: an acquisition whose answer was lost is then repeated, not refused.
-        self._lease: BlobLeaseClient = BlobLeaseClient(blob, str(uuid.uuid4()))
+        # It proposes an id of its own, so an acquisition whose answer was lost is repeated, not refused.
+        self._lease: BlobLeaseClient = BlobLeaseClient(blob)
 
     def acquire(self, wait_seconds: float) -> bool:
         """Wait for it; whether it is held now."""
