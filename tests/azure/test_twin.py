@@ -17,8 +17,9 @@ import psutil
 import pytest
 import requests
 
+from tests.azure.twin.certificate import Certificate
 from tests.azure.twin.client import Twin
-from tests.azure.twin.state import CHECKOUT, GUARD, HOSTS
+from tests.azure.twin.state import CHECKOUT, GUARD, HOSTS, TwinState
 
 pytestmark = pytest.mark.slow
 RESOURCES = {
@@ -363,6 +364,22 @@ def test_twin_that_stays_can_be_sourced_and_goes_on_where_it_ended(tmp_path: Pat
     assert not file.exists()
     with Twin.start(tmp_path) as again:
         assert again.environment["NORIA_LAKE_URL"] == lake.group(1)
+
+
+def test_jobs_and_batches_of_an_earlier_start_are_in_nobodys_way(tmp_path: Path) -> None:
+    from tests.azure.twin.livy import Pool
+    from tests.azure.twin.ml.jobs import Jobs
+    from tests.azure.twin.ml.state import Plane
+
+    (tmp_path / "synapse" / "7").mkdir(parents=True)
+    state = TwinState(tmp_path, 1, 2, Certificate(tmp_path, tmp_path, tmp_path))
+    assert next(Pool(state)._ids) == 8
+    plane = Plane(state)
+    plane.store.put("noria", "jobs", "train", {})
+    plane.store.put("noria", "models", "students", {}, "1")
+    Jobs(plane)
+    assert plane.store.get("noria", "jobs", "train") is None
+    assert plane.store.get("noria", "models", "students", "1")
 
 
 @pytest.mark.usefixtures("checked")

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.azure.twin.ml.mlflow_server import MlflowServer
-from tests.azure.twin.ml.runner import Outcome, Runner, Work, seconds_of, substitute
+from tests.azure.twin.ml.runner import Outcome, Runner, Work, seconds_of, snapshot, substitute
 from tests.azure.twin.ml.state import WORKSPACES, Answer, Call, Plane, RefusalError, Resource
 from tests.azure.twin.state import COMPUTE
 
@@ -124,6 +124,8 @@ class CommandExecution(Execution):
 
     def execute(self) -> Outcome:
         properties, mlflow = self.properties, self.jobs.mlflow
+        if code_id := properties.get("codeId"):
+            snapshot(self.plane, code_id)  # while MLflow starts
         values = {"inputs": {k: v.get("value", v.get("uri")) for k, v in (properties.get("inputs") or {}).items()}}
         run_id = mlflow.create_run(
             properties.get("experimentName") or "Default", self.job, properties.get("tags") or {}
@@ -190,6 +192,7 @@ class Jobs:
             kind = call.body["properties"]["jobType"]
             execution = _kinds()[kind](self, call.workspace, call["name"], call.body["properties"])
             self._executions[call.workspace, call["name"]] = execution
+        self.mlflow.start()
         execution.start()
         return Answer(self._wire(call, resource), 201)
 
