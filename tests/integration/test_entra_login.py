@@ -22,7 +22,7 @@ from tests.support import compose, entra
 
 pytestmark = pytest.mark.slow
 AIRFLOW = Path(sys.executable).parent / "airflow"
-LOGIN = compose.LOGIN
+EXAMPLE = compose.ROOT / ".env.example"
 TENANT = "11111111-2222-3333-4444-555555555555"
 OTHER_TENANT = "99999999-2222-3333-4444-555555555555"
 
@@ -38,10 +38,10 @@ class Deployment:
 
 def environment(home: Path, port: int, found: entra.Entra) -> dict[str, str]:
     """What the compose file gives the API server, with this test's database and address."""
-    settings = compose.read_env(compose.ROOT / ".env.example")
+    settings = compose.read_env(EXAMPLE)
     settings = {name: value or f"a-secret-of-the-tests-{'x' * 64}" for name, value in settings.items()}
     settings |= {
-        "AIRFLOW_AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+        "AIRFLOW_AUTH_MANAGER": re.findall(r"AIRFLOW_AUTH_MANAGER=(\S+)", EXAMPLE.read_text())[0],  # as it is told
         "ENTRA_TENANT_ID": found.tenant,
         "ENTRA_CLIENT_ID": found.client_id,
         "ENTRA_CLIENT_SECRET": found.client_secret,
@@ -56,7 +56,7 @@ def environment(home: Path, port: int, found: entra.Entra) -> dict[str, str]:
         **{k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")},
         **chosen,
         **found.environment,
-        "PYTHONPATH": os.pathsep.join([str(LOGIN), found.environment["PYTHONPATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(compose.LOGIN), found.environment["PYTHONPATH"]]),
         "AIRFLOW__FAB__COOKIE_SECURE": "False",  # there is no TLS here, so a secure cookie would not come back
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
@@ -93,7 +93,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
                 server.wait()
 
 
-def wait(deployment: Deployment, seconds: float = 90) -> None:
+def wait(deployment: Deployment, seconds: float = 150) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
