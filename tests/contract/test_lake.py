@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -317,6 +318,19 @@ def test_a_killed_holder_holds_no_longer(back_end: str, killed: dict[str, Place]
     place = killed[back_end]
     with open_lake(place.url, place.connection, tmp_path).lock("promote-x", wait_seconds=20):
         pass
+
+
+def test_a_forked_process_uses_the_lake_too(lake: Lake) -> None:
+    lake.create("parent.json", b"1")
+    process_id = os.fork()
+    if process_id == 0:  # as Airflow starts its tasks
+        done = False
+        signal.alarm(30)
+        with contextlib.suppress(BaseException):
+            done = lake.create("child.json", lake.read("parent.json"))
+        os._exit(0 if done else 1)
+    assert os.waitpid(process_id, 0)[1] == 0
+    assert lake.read("child.json") == b"1"
 
 
 def test_an_unknown_scheme_is_an_error() -> None:

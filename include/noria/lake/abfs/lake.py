@@ -8,7 +8,6 @@ import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -135,13 +134,13 @@ class AbfsLake(Lake):
 
     # What the methods share
 
-    @cached_property
+    @property
     def _files(self) -> AzureBlobFileSystem:
         from noria.lake.abfs.client import file_system
 
         return file_system(self._place, self._connection)
 
-    @cached_property
+    @property
     def _blobs(self) -> Blobs:
         return Blobs(self._files.service_client.get_container_client(self._place.container))
 
