@@ -31,6 +31,7 @@ from noria.settings import CHECKOUT, Settings
 from noria.workspace import Workspace, safe_run_id
 from tests.azure.secrets import assert_no_secrets
 from tests.azure.twin.client import Twin
+from tests.azure.twin.fixtures import living_on
 from tests.support.github import github
 from tests.support.reference import reference
 
@@ -176,7 +177,6 @@ def world(
         folder = root / "pipelines" / name
         folder.mkdir(parents=True)
         (folder / "pipeline.yaml").write_text(STUDENTS.replace("name: students", f"name: {name}", 1))
-    twin_process.reset()
     own = {
         "NORIA_PIPELINES": str(root / "pipelines"),
         "PATH": os.environ["PATH"],
@@ -184,9 +184,7 @@ def world(
     }
     settings = Settings.from_env(twin_process.airflow_environment | stand_in | own, home=root / "home")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in twin_process.environment.items():
-            patch.setenv(name, value)
-        with Stack(settings, port=0, scheduled_runs=False, tell=print) as stack:
+        with living_on(twin_process, patch), Stack(settings, port=0, scheduled_runs=False, tell=print) as stack:
             yield World(stack, settings, twin_process)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import sys
 from collections.abc import Iterator
@@ -29,20 +30,27 @@ def twin(twin_process: Twin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twin]:
     A test fails if anything wanted to leave loopback or sent what does not fit Azure's own models, also if that was
     caught.
     """
-    for name, value in twin_process.environment.items():
-        monkeypatch.setenv(name, value)
-    _trust(twin_process.environment["SSL_CERT_FILE"])
-    twin_process.reset()
-    twin_process.refused()
-    twin_process.wrong_bodies()
-    guard.install(str(twin_process.guard_file))
-    try:
+    with living_on(twin_process, monkeypatch):
         yield twin_process
+
+
+@contextlib.contextmanager
+def living_on(twin: Twin, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `twin` promises, for the length of a context; for fixtures of a whole module."""
+    for name, value in twin.environment.items():
+        patch.setenv(name, value)
+    _trust(twin.environment["SSL_CERT_FILE"])
+    twin.reset()
+    twin.refused()
+    twin.wrong_bodies()
+    guard.install(str(twin.guard_file))
+    try:
+        yield
     finally:
         guard.uninstall()
-    refused = twin_process.refused()
+    refused = twin.refused()
     assert not refused, "left loopback:\n" + "\n".join(refused)
-    wrong = twin_process.wrong_bodies()
+    wrong = twin.wrong_bodies()
     assert not wrong, "bodies that do not fit Azure's models:\n" + "\n".join(wrong)
 
 
