@@ -89,7 +89,7 @@ class Live:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        pytest.skip(f"only the twin has {name!r}: a subscription cannot be told to misbehave")
+        pytest.skip(f"it needs {name!r}, which only the twin has: a subscription cannot be told to misbehave")
 
 
 class LiveFixtures:

@@ -82,6 +82,8 @@ def test_all_is_well_in_one_line_each_and_nothing_is_left(twin: Twin, tmp_path: 
     (tmp_path / "said").write_text(said.stdout + said.stderr)
     assert_no_secrets([tmp_path], twin.planted_secrets)
     assert not said.stderr, "what the SDKs log is not for the reader"
+    if not isinstance(twin, Twin):  # a subscription, which does not tell what it was asked
+        return
     assert not twin.requests(method="POST"), "nothing is submitted"
     probes = [seen for seen in twin.requests("storage", path="/doctor/") if seen.status]
     assert {(seen.method, seen.status) for seen in probes} >= {("PUT", 201), ("GET", 206), ("DELETE", 202)}
@@ -252,6 +254,9 @@ def test_checks_that_never_end_are_told(twin: Twin, tmp_path: Path) -> None:
 
 
 def test_connections_from_the_key_vault(twin: Twin, tmp_path: Path) -> None:
+    if "AIRFLOW__SECRETS__BACKEND" not in twin.airflow_environment:
+        pytest.skip("this subscription's connections are in no Key Vault")
+
     def look(seconds: float = 30.0) -> dict[str, Finding]:
         environment = {**twin.airflow_environment, "NORIA_LAKE_URL": twin.lake_url(), "AIRFLOW_HOME": str(tmp_path)}
         assert not [name for name in environment if name.startswith("AIRFLOW_CONN_")]

@@ -22,6 +22,8 @@ def backend(twin: Twin) -> BaseSecretsBackend:
     from airflow.sdk._shared.module_loading import import_string
 
     environment = twin.airflow_environment
+    if "AIRFLOW__SECRETS__BACKEND" not in environment:
+        pytest.skip("this subscription's connections are in no Key Vault")
     made = import_string(environment["AIRFLOW__SECRETS__BACKEND"])
     return made(**json.loads(environment["AIRFLOW__SECRETS__BACKEND_KWARGS"]))
 
