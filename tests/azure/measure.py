@@ -35,7 +35,10 @@ def main() -> int:
     if problem := azurite.missing():
         print(problem, file=sys.stderr)
         return 2
-    pairs, first, again = [], {}, {}
+    pairs: list[dict[str, float]] = []
+    first: dict[str, Any] = {}
+    again: dict[str, Any] = {}
+    throughput: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="noria-measure-") as folder:
         for number in range(repeat):
             place = Path(folder) / str(number)
@@ -47,7 +50,7 @@ def main() -> int:
                 twin.reset()
                 anew = dag_seconds(environment)
                 again = traffic(twin)
-                throughput = bench_lake(twin) if number == 0 else throughput
+                throughput = throughput or bench_lake(twin)
             pairs.append({"local": here, "twin": remote, "twin_again": anew})
             print(f"{number + 1} of {repeat}: {pairs[-1]}", file=sys.stderr)
     ratios = [pair["twin"] / pair["local"] for pair in pairs]

@@ -183,9 +183,12 @@ def world(
         "NORIA_LAKE_URL": twin_process.lake_url(),
     }
     settings = Settings.from_env(twin_process.airflow_environment | stand_in | own, home=root / "home")
-    with pytest.MonkeyPatch.context() as patch:
-        with living_on(twin_process, patch), Stack(settings, port=0, scheduled_runs=False, tell=print) as stack:
-            yield World(stack, settings, twin_process)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        living_on(twin_process, patch),
+        Stack(settings, port=0, scheduled_runs=False, tell=print) as stack,
+    ):
+        yield World(stack, settings, twin_process)
 
 
 @pytest.fixture(scope="module")
