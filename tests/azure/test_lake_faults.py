@@ -85,7 +85,7 @@ class TestItPasses:
         assert [seen.status for seen in twin.requests("storage", "PUT")] == [429, 201]
 
     def test_throttled_on_every_call(self, lake: Lake, twin: Twin, file: Path) -> None:
-        twin.fault("storage", seconds=2, status=429, headers=BUSY)
+        twin.fault("storage", seconds=1.2, status=429, headers=BUSY)
         assert lake.create("a.json", b"1")
         lake.put(file, "data.bin")
         assert read_whole(lake, "data.bin") == file.read_bytes()

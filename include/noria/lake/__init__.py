@@ -1,4 +1,4 @@
-"""Where bytes live: one small file interface, so far over local disk.
+"""Where bytes live: one small file interface, over local disk and ADLS Gen2.
 
 Paths are relative to the lake's root, with `/`. What is published is published whole and never changed: data first, its
 manifest last by exclusive create; nothing is published by renaming folders. What the bytes mean belongs to the stages.
