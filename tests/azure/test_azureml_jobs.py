@@ -38,7 +38,7 @@ TINY = {
     "estimators": '[{"kind": "linear"}, {"kind": "ridge"}]',
     "tuning.trials": "3",
     "tuning.folds": "2",
-    "tuning.workers": "2",
+    "tuning.workers": "1",
     "evaluation.seeds": "2",
     "evaluation.learning_curve": "[0.5]",
 }
@@ -117,39 +117,36 @@ def same(one: Candidate, other: Candidate) -> bool:
     return essence(one) == essence(other)
 
 
-def local_candidate(world: World) -> Candidate:
-    """What this machine makes of the same snapshot."""
-    return train(world.run, world.workspace)
-
-
 class TestTraining:
-    def test_a_job_makes_the_candidate_that_this_machine_makes(self, world: World) -> None:
+    def test_one_node_and_two_make_the_candidate_that_this_machine_makes(self, world: World) -> None:
         run_stage("ingest", ingest, world.run, world.workspace)
-        job_id = world.submit()
-        world.succeeded(job_id)
-        candidate = world.workspace.require(world.run, "train", Candidate)
-        assert same(candidate, local_candidate(world))
-        assert "holdout of" in world.log(job_id)
-        assert (world.folder(job_id) / "node-0" / "wd" / "include" / "noria" / "jobs" / "train.py").is_file()
-        assert figures(world.twin, job_id)["r2"] == pytest.approx(candidate.metrics["r2"])
-
-    def test_two_nodes_make_the_same_candidate(self, world: World) -> None:
-        run_stage("ingest", ingest, world.run, world.workspace)
+        other = world.workspace.create_run("students", f"{world.run.run_id}-2nodes", overrides=TINY)
+        run_stage("ingest", ingest, other, world.workspace)
+        one_id = world.submit()
         world.connect(nodes=2)
-        job_id = world.submit()
-        world.succeeded(job_id)
-        candidate = world.workspace.require(world.run, "train", Candidate)
-        assert "2 workers at tcp://127.0.0.1" in candidate.cluster
-        assert same(candidate, local_candidate(world))
-        logs = sorted(path.name for path in (world.folder(job_id) / "user_logs").iterdir())
+        two_id = world.submit(other)
+        local = train(world.run, world.workspace)
+        world.succeeded(one_id)
+        world.succeeded(two_id)
+        one = world.workspace.require(world.run, "train", Candidate)
+        two = world.workspace.require(other, "train", Candidate)
+        assert same(one, local)
+        assert same(two, local)
+        assert "holdout of" in world.log(one_id)
+        assert (world.folder(one_id) / "node-0" / "wd" / "include" / "noria" / "jobs" / "train.py").is_file()
+        assert figures(world.twin, one_id)["r2"] == pytest.approx(one.metrics["r2"])
+        assert "2 workers at tcp://127.0.0.1" in two.cluster
+        assert "2 Dask workers on 2 nodes" in world.log(two_id)
+        logs = sorted(path.name for path in (world.folder(two_id) / "user_logs").iterdir())
         assert logs == ["std_log_process_0.txt", "std_log_process_1.txt"]
-        assert "2 Dask workers on 2 nodes" in world.log(job_id)
 
     def test_a_node_that_dies_ends_the_job(self, world: World) -> None:
         run_stage("ingest", ingest, world.run, world.workspace)
         world.connect(nodes=2)
         job_id = world.submit()
-        node = first(lambda: processes(world.twin, "noria.jobs.dask_node", NODE_RANK="1"))
+        node = first(
+            lambda: processes(world.twin, f"dask_node --pipeline students --run-id {world.run.run_id}", NODE_RANK="1")
+        )
         node.kill()
         assert world.wait(job_id).state == "failed"
         assert gone(lambda: processes(world.twin, world.run.run_id))

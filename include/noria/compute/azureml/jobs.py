@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -232,6 +233,8 @@ class AzureMLJobs:
 
     @cached_property
     def _client(self) -> MLClient:
+        # Its DEBUG lines are URLs, and those of uploads and of logs hold a signature.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
         return ml_client(self._connection)
 
 

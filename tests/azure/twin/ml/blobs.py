@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,10 +77,14 @@ class Blobs:
         """All blobs below a prefix, into a folder."""
         client = self._client.get_container_client(container)
         part = target.with_name(f".{target.name}.part")
-        for name in client.list_blob_names(name_starts_with=prefix):
+
+        def fetch(name: str) -> None:
             file = part / name.removeprefix(prefix).lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(client.download_blob(name).readall())
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(fetch, client.list_blob_names(name_starts_with=prefix)))
         part.rename(target)
 
     def publish(self, files: Mapping[str, Path]) -> dict[str, str]:

@@ -26,7 +26,7 @@ class MlflowServer:
 
     def __init__(self, state: TwinState, folder: Path) -> None:
         self._state, self._folder = state, folder
-        self._lock = threading.Lock()
+        self._lock, self._experiments = threading.Lock(), threading.Lock()
         self._url = ""
 
     @property
@@ -37,13 +37,13 @@ class MlflowServer:
                 self._url = self._start()
         return self._url
 
+    def start(self) -> None:
+        """Start it without waiting for it."""
+        threading.Thread(target=lambda: self.url, daemon=True).start()
+
     def create_run(self, experiment: str, name: str, tags: dict[str, str]) -> str:
         """A new run; its id."""
-        found = self._call("experiments/get-by-name", {"experiment_name": experiment})
-        if "experiment" in found:
-            experiment_id = found["experiment"]["experiment_id"]
-        else:
-            experiment_id = self._call("experiments/create", body={"name": experiment})["experiment_id"]
+        experiment_id = self._experiment(experiment)
         tags = {**tags, "mlflow.runName": name}
         body = {
             "experiment_id": experiment_id,
@@ -61,6 +61,13 @@ class MlflowServer:
         """Values of a metric in the order in which they were logged."""
         found = self._call("metrics/get-history", {"run_id": run_id, "metric_key": metric})
         return [m["value"] for m in found.get("metrics", [])]
+
+    def _experiment(self, name: str) -> str:
+        with self._experiments:
+            found = self._call("experiments/get-by-name", {"experiment_name": name})
+            if "experiment" in found:
+                return str(found["experiment"]["experiment_id"])
+            return str(self._call("experiments/create", body={"name": name})["experiment_id"])
 
     def _start(self) -> str:
         with socket.socket() as probe:

@@ -1,38 +1,41 @@
-"""Names of jobs: what Azure ML takes, and never the same for two runs."""
-
-from __future__ import annotations
+"""Names of jobs."""
 
 import re
 
 import pytest
 
-from noria.compute.azureml.names import LONGEST, safe_name
+from noria.compute.azureml.names import LONGEST, attempt_name, safe_name
+
+
+def test_a_name_that_fits_stays() -> None:
+    assert safe_name("students-r1-train") == "students-r1-train"
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "students-manual__2026-11-21T07-53-05+00-00-aba719ba-train",
-        "Students-1-train",
-        "a.b",
-        "x" * 200,
-        "-",
-        "",
-        "å-train",
+        "students-manual__2026-11-21T00.00.00.1234+00.00-abcdef01-train",
+        "p" * 100 + "-" + "r" * 180 + "-search-gradient_boosting",
+        "-x-train",
+        "é",
+        "x" * 300,
     ],
 )
-def test_any_text_becomes_a_name_that_the_sdk_leaves_as_it_is(text: str) -> None:
+def test_any_other_is_made_one_that_azure_ml_takes(text: str) -> None:
     name = safe_name(text)
-    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name)
-    assert len(name) <= LONGEST
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)
+    assert len(attempt_name(name, 999)) <= LONGEST + 4
+    assert safe_name(text) == name
+    assert safe_name(f"{text}!") != name
 
 
-def test_plain_name_stays_as_it_is() -> None:
-    assert safe_name("students-run_1-train") == "students-run_1-train"
-
-
-def test_names_that_differ_only_in_what_is_replaced_stay_apart() -> None:
-    texts = ["s-Run-train", "s-run-train", "s-RUN-train", "s-r.n-train", "s-r+n-train"]
-    names = [safe_name(text) for text in texts]
-    assert len(set(names)) == len(texts)
+def test_what_differs_only_in_what_is_cut_or_replaced_stays_apart() -> None:
+    names = [
+        safe_name(text) for text in ("a.b-train", "a:b-train", "a-b-train", "a" * 200 + "-train", "a" * 201 + "-train")
+    ]
+    assert len(set(names)) == 5
     assert all(name.endswith("-train") for name in names)
+
+
+def test_a_further_attempt_has_a_number() -> None:
+    assert [attempt_name("a", n) for n in (1, 2, 3)] == ["a", "a-2", "a-3"]
