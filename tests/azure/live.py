@@ -131,8 +131,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not is_wanted(config):
         return
     for item in items:
-        if item.path.name not in OF_THE_TWIN and {"twin", "twin_process"} & set(getattr(item, "fixturenames", ())):
+        if item.path.name not in OF_THE_TWIN and _uses_the_twin(item):
             item.add_marker("azure_live")
+
+
+def _uses_the_twin(item: pytest.Item) -> bool:
+    """Whether it names the twin, or is the part of a contract for several back ends that needs it."""
+    back_end = getattr(getattr(item, "callspec", None), "params", {}).get("back_end")
+    return back_end == "abfs" or bool({"twin", "twin_process"} & set(getattr(item, "fixturenames", ())))
 
 
 def is_wanted(config: pytest.Config) -> bool:
