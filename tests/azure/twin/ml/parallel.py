@@ -1,4 +1,4 @@
-"""Parallel jobs: the one step of a pipeline job, whose entry script is run over mini-batches in worker processes."""
+"""Parallel jobs: the one step of a pipeline job, whose entry script is run over mini-batches in child processes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ParallelExecution(Execution):
         return sorted(str(file) for file in folder.rglob("*") if file.is_file())
 
     def _work(self, rank: int, step: dict[str, Any], pending: queue.SimpleQueue[int]) -> None:
-        """One worker process, as long as there are batches."""
+        """One batch after the other, each in a process of its own; Azure's workers keep theirs and call init() once."""
         task = step["task"]
         attempts = 1 + ((step.get("retry_settings") or {}).get("max_retries") or 0)
         while not self.cancelled:

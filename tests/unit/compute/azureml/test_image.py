@@ -68,3 +68,8 @@ def test_another_version_makes_another_environment() -> None:
     dependencies = image.conda_file()["dependencies"]
     assert dependencies[-1] == {"pip": image.packages()}
     assert len(image.packages()) > 50
+
+
+def test_the_lock_is_where_jobs_are_submitted_from() -> None:
+    assert "!requirements/azureml.txt" in (CHECKOUT / ".dockerignore").read_text().splitlines()
+    assert "requirements/azureml.txt ./requirements/" in (CHECKOUT / "docker" / "Dockerfile").read_text()
