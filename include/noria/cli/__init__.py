@@ -14,7 +14,7 @@ from noria.errors import ExitCode, NoriaError, StorageError
 COMMANDS = {
     "up": "start Airflow here, retrain a pipeline and follow the run",
     "run": "run a pipeline without Airflow",
-    "doctor": "check that this machine can run Noria",
+    "doctor": "check that this machine, or Azure, can run Noria",
     "inbox": "list or show the mails that `noria up` has kept",
     "bench": "take a measurement that the README quotes",
     "new": "write a pipeline folder from a CSV file",

@@ -1,4 +1,4 @@
-"""Check that this machine and these settings can run Noria; exit code 0 if nothing fails."""
+"""Check that this machine, or the services of the profile azure, can run Noria; exit code 0 if nothing fails."""
 
 from __future__ import annotations
 

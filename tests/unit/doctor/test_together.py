@@ -56,10 +56,10 @@ def test_one_that_hangs_is_told_in_time(hang: threading.Event) -> None:
     assert fast.status == "ok"
     assert is_waiting()
     hang.set()
-    deadline = time.monotonic() + 5
-    while is_waiting() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not is_waiting()
+    for thread in threading.enumerate():  # those of other tests may wait for minutes
+        if thread.name.endswith(": slow"):
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_one_that_breaks_takes_no_other_with_it_and_shows_no_secret() -> None:

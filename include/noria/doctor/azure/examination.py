@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE
@@ -27,14 +28,25 @@ LOCAL = ("python", "packages", "disk", "profile", "mail", "pipelines")
 def examine_azure(settings: Settings, seconds: float) -> list[Finding]:
     """Run every check of the profile azure, in so many seconds at most; none of them stops the others."""
     started = time.monotonic()
-    for noisy in ("azure", "msal", "airflow"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what they say is in the findings
     _load_packages()
-    connections = collect(settings, CONNECTIONS_SHARE * seconds)
-    checks = [*_local_checks(settings, connections), *_remote_checks(settings, connections)]
-    findings = together(checks, seconds - (time.monotonic() - started))
+    with _quiet("azure", "msal"):  # what they log is in the findings
+        connections = collect(settings, CONNECTIONS_SHARE * seconds)
+        checks = [*_local_checks(settings, connections), *_remote_checks(settings, connections)]
+        findings = together(checks, seconds - (time.monotonic() - started))
     machine = [finding for finding in findings if finding.subject in LOCAL]
     return [*machine, *connection_findings(connections), *(f for f in findings if f.subject not in LOCAL)]
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _load_packages() -> None:
