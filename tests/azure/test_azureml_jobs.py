@@ -217,7 +217,7 @@ class TestFaults:
         ("status", "headers"), [(429, {"Retry-After": "1"}), (500, {}), (503, {"Retry-After": "1"})]
     )
     def test_what_passes_is_waited_out(self, quick: World, status: int, headers: dict[str, str]) -> None:
-        quick.twin.fault("management", times=2, status=status, headers=headers)
+        quick.twin.fault("management", times=1, status=status, headers=headers)
         quick.twin.fault("management", method="PUT", path="/jobs/", times=1, status=status, headers=headers)
         job_id = quick.submit()
         quick.twin.fault("management", times=1, status=status, headers=headers)
@@ -246,8 +246,8 @@ class TestFaults:
         quick.succeeded(quick.submit())
 
     def test_tokens_that_expire_are_renewed(self, quick: World) -> None:
-        quick.twin.set("identity", lifetime_seconds=2)
-        quick.twin.set("management", command="sleep 3")
+        quick.twin.set("identity", lifetime_seconds=1)
+        quick.twin.set("management", command="sleep 2")
         quick.connect()
         quick.succeeded(quick.submit())
 
