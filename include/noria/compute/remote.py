@@ -18,10 +18,12 @@ class JobStatus:
     Attributes:
         state: In words that all platforms share; the last three are final.
         detail: The platform's own word, and its reason where there is one.
+        retryable: Whether another job like it may do better, where this one has failed.
     """
 
     state: JobState
     detail: str = ""
+    retryable: bool = True
 
     @property
     def is_final(self) -> bool:
