@@ -12,6 +12,7 @@ import importlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 FIRST_POLL_SECONDS = 1.0
 LONGEST_POLL_SECONDS = 15.0
 TAIL_LINES = 40
+LINES_AT_ONCE = 200
+MEND_SECONDS = 600.0
+"""So long a job is followed on that this identity may not see, or that seems not to be there."""
+LOG_BYTES = 16 * 2**20
+LOOKS = ThreadPoolExecutor(32, "noria-look")
+CANCELS = ThreadPoolExecutor(8, "noria-cancel")
+"""Threads of their own: a cancellation must not wait behind calls that wait out a platform's trouble."""
 TIMED_OUT = "timed out"
 UNREACHABLE = "unreachable"
 Platform = Callable[[AzureConnection], RemoteJobs]
@@ -59,7 +67,7 @@ class RemoteJobTrigger(BaseTrigger):
     """Follows a job to its end, and tells its log line by line.
 
     A user who ends the task ends the job, and so does the task's time limit. A triggerer that stops does not: another
-    one goes on. Trouble that may pass is waited out.
+    one goes on. Trouble that may pass is waited out until then; any other is given some minutes to be mended.
 
     Args:
         job: As the fields of RemoteJob.
@@ -73,6 +81,7 @@ class RemoteJobTrigger(BaseTrigger):
         self._platform: RemoteJobs | None = None
         self._position = 0
         self._trouble = ""
+        self._lost_since: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -92,33 +101,61 @@ class RemoteJobTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """End the job when a user ends the task."""
         self.log.info("the task was ended, and so is job %s", self._remote.job_id)
-        await self._call(lambda jobs: jobs.cancel(self._remote.job_id))
+        await self._cancel()
 
-    async def _look(self) -> dict[str, str] | None:
+    async def _look(self) -> dict[str, Any] | None:
+        """What there is to say of the job, once there is something."""
         try:
-            if self.deadline is not None and time.time() > self.deadline:
-                await self._call(lambda jobs: jobs.cancel(self._remote.job_id))
-                return {"state": TIMED_OUT, "detail": "its time was up, so it was cancelled"}
             status = await self._call(lambda jobs: jobs.status(self._remote.job_id))
         except NoriaError as error:
-            if not error.retryable:
-                return {"state": UNREACHABLE, "detail": str(error)}
-            self._note(str(error))
-            return None
+            return await self._without_an_answer(str(error), passes=error.retryable)
+        except Exception as error:  # whatever it is, the job must not run on unseen
+            return await self._without_an_answer(f"{type(error).__name__}: {error}", passes=False)
+        self._lost_since = None
         self._note(f"job {self._remote.job_id}: {status.state} {status.detail}".rstrip())
         await self._tell()
-        return asdict(status) if status.is_final else None
+        if status.is_final:
+            return asdict(status)
+        return await self._end(TIMED_OUT, "its time was up") if self._is_late else None
+
+    async def _without_an_answer(self, trouble: str, *, passes: bool) -> dict[str, Any] | None:
+        """Go on as long as the trouble may pass; a role or a secret may be mended while the job runs."""
+        self._note(trouble)
+        self._platform = self._platform if passes else None  # the connection is read again
+        if self._is_late:
+            return await self._end(TIMED_OUT, f"its time was up, and at last: {trouble}")
+        if passes:
+            self._lost_since = None
+            return None
+        self._lost_since = self._lost_since or time.time()
+        if time.time() - self._lost_since < MEND_SECONDS:
+            return None
+        return await self._end(UNREACHABLE, trouble)
+
+    async def _end(self, state: str, why: str) -> dict[str, Any]:
+        """Give up on the job, and end it if that can be."""
+        try:
+            await self._cancel()
+        except Exception as error:
+            return {"state": state, "detail": f"{why}; it may still run, since it could not be cancelled: {error}"}
+        return {"state": state, "detail": f"{why}, so it was cancelled"}
+
+    @property
+    def _is_late(self) -> bool:
+        return self.deadline is not None and time.time() > self.deadline
 
     async def _tell(self) -> None:
         """Tell what is new in the job's log; a log that cannot be read ends no job."""
         position = self._position
         try:
             text, self._position = await self._call(lambda jobs: jobs.log(self._remote.job_id, position))
-        except NoriaError as error:
+        except Exception as error:
             self._note(f"the log cannot be read: {error}")
             return
-        for line in text.splitlines():
+        for number, line in enumerate(text.splitlines(), 1):
             self.log.info("%s", line)
+            if number % LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)  # other triggers live in this loop too
 
     def _note(self, text: str) -> None:
         """Say what is new, once."""
@@ -126,11 +163,15 @@ class RemoteJobTrigger(BaseTrigger):
             self.log.info("%s", text)
         self._trouble = text
 
-    async def _call(self, what: Callable[[RemoteJobs], Any]) -> Any:
+    async def _cancel(self) -> None:
+        await self._call(lambda jobs: jobs.cancel(self._remote.job_id), CANCELS)
+
+    async def _call(self, what: Callable[[RemoteJobs], Any], threads: ThreadPoolExecutor | None = None) -> Any:
+        loop, pool = asyncio.get_running_loop(), threads or LOOKS
         if self._platform is None:
             connection = await BaseHook.aget_connection(self._remote.conn_id)
-            self._platform = await asyncio.to_thread(platform(self._remote.platform), to_azure(connection))
-        return await asyncio.to_thread(what, self._platform)
+            self._platform = await loop.run_in_executor(pool, platform(self._remote.platform), to_azure(connection))
+        return await loop.run_in_executor(pool, what, self._platform)
 
 
 class JobLink(BaseOperatorLink):
@@ -151,16 +192,21 @@ class Deferring(BaseOperator):
     """
 
     _remote: RemoteJob | None = None
+    _jobs: RemoteJobs | None = None
+    _is_stopped = False
     job_link: str | None = None
 
     def on_kill(self) -> None:
         """End the job when the task is stopped before it sleeps; afterwards the trigger does it."""
-        if self._remote is not None:
-            self._remote.jobs().cancel(self._remote.job_id)
+        self._is_stopped = True  # a job that is being submitted is ended as soon as it has an id
+        if self._remote is not None and self._jobs is not None:
+            self._jobs.cancel(self._remote.job_id)
 
     def _deferral(self, job: RemoteJob, jobs: RemoteJobs) -> TaskDeferred:
         """What to raise to sleep until the job has ended."""
-        self._remote = job
+        self._remote, self._jobs = job, jobs
+        if self._is_stopped:
+            jobs.cancel(job.job_id)
         self.job_link = jobs.link(job.job_id)
         self.log.info("job %s: %s", job.job_id, self.job_link)
         limit = self.execution_timeout
@@ -183,7 +229,9 @@ class Deferring(BaseOperator):
         if event["state"] == UNREACHABLE:
             return NoriaError(f"job {event['job']['job_id']} cannot be followed: {event['detail']}")
         got = f"job {event['job']['job_id']} {event['state']}: {event['detail']}"
-        return JobError(got.rstrip(": "), remedy=f"See {self.job_link}")
+        error = JobError(got.rstrip(": "), remedy=f"See {self.job_link}")
+        error.retryable = bool(event.get("retryable", True))
+        return error
 
 
 class RemoteJobOperator(Deferring):
@@ -251,13 +299,13 @@ def platform(path: str) -> Platform:
 
 
 def whole_log(jobs: RemoteJobs, job_id: str) -> str:
-    """All that a job's driver has written; what cannot be read is said in its place."""
+    """What a job's driver has written, up to 16 MiB; what cannot be read is said in its place."""
     parts: list[str] = []
     position = 0
     try:
         while True:
             text, position = jobs.log(job_id, position)
-            if not text:
+            if not text or position > LOG_BYTES:
                 break
             parts.append(text)
     except NoriaError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -121,12 +123,34 @@ def test_trouble_that_may_pass_is_waited_out(scripted: Any, capsys: pytest.Captu
     assert capsys.readouterr().out.count("throttled.") == 1
 
 
-def test_trouble_that_stays_ends_the_waiting_and_the_task(scripted: Any) -> None:
-    scripted(AccessError("no role", remedy="Assign the role X"))
+def test_trouble_that_stays_ends_the_job_and_the_task(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MEND_SECONDS", 0.05)
+    world = scripted(AccessError("no role", remedy="Assign the role X"))
     event = fired(trigger())
     assert event["state"] == "unreachable"
+    assert world.cancelled == ["job-1"]
     with pytest.raises(AirflowFailException, match=r"job-1 cannot be followed: no role\. Assign the role X"):
         Submit(task_id="t", conn_id="somewhere").resume({}, event)
+
+
+def test_a_role_or_a_secret_may_be_mended_meanwhile(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = scripted(AccessError("no role"), AccessError("no role"), RUNNING, DONE)
+    reads: list[str] = []
+    ask = remote.BaseHook.aget_connection
+
+    async def counted(conn_id: str) -> Any:
+        reads.append(conn_id)
+        return await ask(conn_id)
+
+    monkeypatch.setattr(remote.BaseHook, "aget_connection", counted)
+    assert fired(trigger())["state"] == "succeeded"
+    assert not world.cancelled
+    assert len(reads) == 3, "the connection is read again after each refusal"
+
+
+def test_an_error_that_nobody_foresaw_ends_no_trigger(scripted: Any) -> None:
+    scripted(KeyError("state"), DONE)
+    assert fired(trigger())["state"] == "succeeded"
 
 
 def test_a_job_whose_time_is_up_is_cancelled(scripted: Any) -> None:
@@ -136,6 +160,38 @@ def test_a_job_whose_time_is_up_is_cancelled(scripted: Any) -> None:
     assert world.cancelled == ["job-1"]
     with pytest.raises(JobError, match=r"job-1 timed out: its time was up, so it was cancelled"):
         Submit(task_id="t", conn_id="somewhere").resume({}, event)
+
+
+def test_a_job_that_ended_well_while_nobody_looked_is_no_late_one(scripted: Any) -> None:
+    world = scripted(DONE)
+    assert fired(trigger(deadline=time.time() - 60))["state"] == "succeeded"
+    assert not world.cancelled
+
+
+def test_a_job_that_cannot_be_cancelled_may_still_run_and_the_task_says_so(scripted: Any) -> None:
+    world = scripted(StorageUnavailableError("throttled"))
+
+    def refuse(_job_id: str) -> None:
+        raise AccessError("no role")
+
+    world.cancel = refuse
+    event = fired(trigger(deadline=time.time() - 60))
+    assert event["state"] == "timed out"
+    assert "it may still run, since it could not be cancelled: no role" in event["detail"]
+
+
+def test_cancelling_waits_behind_no_other_call(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = scripted(RUNNING)
+    busy = ThreadPoolExecutor(1)
+    monkeypatch.setattr(remote, "LOOKS", busy)
+    release = threading.Event()
+    busy.submit(release.wait)
+    watching = trigger()
+    try:
+        asyncio.run(asyncio.wait_for(watching.on_kill(), timeout=10))
+    finally:
+        release.set()
+    assert world.cancelled == ["job-1"]
 
 
 def test_a_user_who_ends_the_task_ends_the_job_and_a_restart_does_not(scripted: Any) -> None:
@@ -159,13 +215,33 @@ def test_a_user_who_ends_the_task_ends_the_job_and_a_restart_does_not(scripted: 
 
 def test_a_worker_that_is_stopped_before_the_task_sleeps_cancels_the_job(scripted: Any) -> None:
     world = scripted(RUNNING)
-    operator = Submit(task_id="t", conn_id="somewhere")
-    operator.on_kill()
+    Submit(task_id="t", conn_id="somewhere").on_kill()
     assert world.cancelled == []
+    operator = Submit(task_id="t", conn_id="somewhere")
     with pytest.raises(TaskDeferred):
         operator.execute({})
     operator.on_kill()
     assert world.cancelled == ["job-1"]
+
+
+def test_a_job_that_is_submitted_while_its_task_is_stopped_is_cancelled(scripted: Any) -> None:
+    world = scripted(RUNNING)
+
+    class Slow(Submit):
+        def submit(self, jobs: Any, context: Any) -> str:
+            self.on_kill()  # as Airflow's signal handler does in the middle of it
+            return "job-1"
+
+    with pytest.raises(TaskDeferred):
+        Slow(task_id="t", conn_id="somewhere").execute({})
+    assert world.cancelled == ["job-1"]
+
+
+def test_a_failure_that_another_job_would_meet_too_is_not_tried_again(scripted: Any) -> None:
+    scripted(JobStatus("failed", "QuotaExceeded", retryable=False))
+    event = json.loads(json.dumps(fired(trigger())))
+    with pytest.raises(AirflowFailException, match="QuotaExceeded"):
+        Submit(task_id="t", conn_id="somewhere").resume({}, event)
 
 
 def test_a_job_that_failed_shows_the_end_of_its_log_and_where_to_look(
