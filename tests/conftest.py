@@ -1,4 +1,4 @@
-"""What all tests share: files with slow tests come first, so that both cores are busy to the end."""
+"""What all tests share: the slowest files come first, so that both cores are busy to the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import pytest
 pytest_plugins = ["tests.azure.twin.fixtures", "tests.azure.live"]
 
 
+MINUTES = ("azure/test_retrain.py", "integration/test_launcher.py")
+"""Files that take minutes each."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (not str(item.path).endswith(MINUTES), item.path not in slow))
