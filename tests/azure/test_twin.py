@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -29,6 +30,8 @@ RESOURCES = {
     "management": "https://management.azure.com/",
 }
 VERSION = {"x-ms-version": "2023-11-03"}
+WELL_KNOWN = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The key with which Azurite starts if it is not told another."""
 BLOCK = {"x-ms-blob-type": "BlockBlob"}
 
 
@@ -90,6 +93,39 @@ def test_identity_answers_only_who_knows_its_header(twin: Twin) -> None:
     assert handed_out in twin.planted_secrets
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"X-Twin-Token": None}, 403),
+        ({"X-Twin-Token": "0" * 32}, 403),
+        ({"X-Twin-Token": "\u00e9"}, 403),
+        ({"Host": "rebound.example.org"}, 421),
+        ({"Host": "localhost:{port}"}, 421),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": None}, 415),
+    ],
+)
+def test_control_obeys_only_who_started_the_twin(twin: Twin, headers: dict[str, str | None], status: int) -> None:
+    control = twin.environment["IDENTITY_ENDPOINT"].removesuffix("/msi/token")
+    port = control.rpartition(":")[2]
+    asked = {"X-Twin-Token": twin.token, "Content-Type": "application/json"} | {
+        name: value and value.format(port=port).encode("latin-1") for name, value in headers.items()
+    }
+    knob = {"service": "identity", "knobs": {"lifetime_seconds": -1}}
+    answer = requests.post(f"{control}/_twin/knobs", json.dumps(knob), headers=asked, timeout=10)
+    assert answer.status_code == status
+    has_expired = requests.get(f"{twin.url('vault')}/any", headers=bearer(twin, "vault"), timeout=10).status_code == 401
+    assert has_expired == (status == 200)
+    if status != 415:
+        answer = requests.get(f"{control}/_twin/planted", headers=asked, timeout=10)
+        assert (answer.status_code, twin.token in answer.text) == (status, status == 200)
+    if status == 421:
+        identity = {"X-IDENTITY-HEADER": twin.environment["IDENTITY_HEADER"]} | asked
+        answer = requests.get(twin.environment["IDENTITY_ENDPOINT"], headers=identity, timeout=10)
+        assert answer.status_code == 421
+
+
 def test_unknown_host_says_which_there_are(twin: Twin) -> None:
     dfs = twin.url("storage").replace(".blob.", ".dfs.")
     answer = requests.get(dfs, timeout=10)
@@ -116,6 +152,7 @@ def test_storage_keeps_what_it_is_given_and_everything_is_recorded(twin: Twin) -
 
 
 def test_signature_of_a_sas_and_the_account_key_open_storage_and_are_not_recorded(twin: Twin) -> None:
+    from azure.core.exceptions import ClientAuthenticationError
     from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 
     client = BlobServiceClient.from_connection_string(twin.connection_string).get_blob_client("lake", uuid.uuid4().hex)
@@ -137,6 +174,9 @@ def test_signature_of_a_sas_and_the_account_key_open_storage_and_are_not_recorde
     assert all("sig=***" in r.query and signature.group(1) not in r.query for r in recorded)
     assert client.credential.account_key in twin.planted_secrets
     assert client.credential.account_key not in str(twin.environment)
+    known = twin.connection_string.replace(client.credential.account_key, WELL_KNOWN)
+    with pytest.raises(ClientAuthenticationError):
+        next(iter(BlobServiceClient.from_connection_string(known, retry_total=0).list_containers()), None)
 
 
 def test_large_blob_passes_through_in_bounded_memory(twin: Twin) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -30,8 +31,8 @@ def missing() -> str | None:
     return None
 
 
-def start(folder: Path, certificate: Certificate) -> int:
-    """Start it on a free port of loopback; the port.
+def start(folder: Path, certificate: Certificate, account: str, key: str) -> int:
+    """Start it on a free port of loopback, with one account and its key (base64); the port.
 
     Raises:
         AzuriteError: It is not installed, or ended, or did not come up.
@@ -48,6 +49,7 @@ def start(folder: Path, certificate: Certificate) -> int:
         process = CHILDREN.spawn(
             [node, PROGRAM, "--blobHost", "127.0.0.1", "--blobPort", "0", *flags, *files],
             cwd=folder,
+            env={**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

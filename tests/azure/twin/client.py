@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noria.azure import AzureConnection
-from tests.azure.twin.state import CHECKOUT, Fault, Seen
+from tests.azure.twin.state import CHECKOUT, TOKEN_HEADER, Fault, Seen
 
 STOP_SECONDS = 30
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -28,12 +28,13 @@ class Twin:
         environment: What a process needs to live on it, connections included as variables.
         airflow_environment: The same for Airflow, with the connections in the Key Vault.
         connection_string: Of the storage account, with its key; the environment does not have it.
+        token: What steers it; who has it can have commands run.
         folder: Its state and logs.
         guard_file: What the guard refused, a line each: what, and which process.
     """
 
-    def __init__(self, process: subprocess.Popen[str], control: str, folder: Path) -> None:
-        self.process, self.folder, self._control = process, folder, control
+    def __init__(self, process: subprocess.Popen[str], control: str, token: str, folder: Path) -> None:
+        self.process, self.folder, self._control, self.token = process, folder, control, token
         facts = self._get("facts")
         self.environment: dict[str, str] = facts["environment"]
         self.airflow_environment: dict[str, str] = facts["airflow_environment"]
@@ -67,7 +68,7 @@ class Twin:
             said = process.stdout.readline()
             if not said:
                 raise RuntimeError(f"the twin did not start (exit code {process.wait()}):\n{log_file.read_text()}")
-            yield cls(process, json.loads(said)["control"], folder)
+            yield cls(process, **json.loads(said), folder=folder)
         finally:
             assert process.stdin is not None
             process.stdin.close()  # that ends it
@@ -132,15 +133,14 @@ class Twin:
         return lines
 
     def _get(self, what: str, **query: str) -> Any:
-        with _direct.open(f"{self._control}/_twin/{what}?{urllib.parse.urlencode(query)}", timeout=30) as answer:
+        with self._ask(f"{what}?{urllib.parse.urlencode(query)}") as answer:
             return json.load(answer)
 
     def _post(self, what: str, facts: Mapping[str, Any]) -> None:
-        request = urllib.request.Request(
-            f"{self._control}/_twin/{what}",
-            data=json.dumps(facts).encode(),
-            headers={"Content-Type": "application/json"},
-            method="POST",
-        )
-        with _direct.open(request, timeout=30):
+        with self._ask(what, data=json.dumps(facts).encode(), method="POST"):
             pass
+
+    def _ask(self, what: str, **request: Any) -> Any:
+        headers = {TOKEN_HEADER: self.token, "Content-Type": "application/json"}
+        url = f"{self._control}/_twin/{what}"
+        return _direct.open(urllib.request.Request(url, headers=headers, **request), timeout=30)

@@ -83,7 +83,7 @@ def _serve(folder: Path) -> int:
 
 
 def _tell(state: TwinState) -> None:
-    print(json.dumps({"control": state.url("control")}), flush=True)
+    print(json.dumps({"control": state.url("control"), "token": state.control_token}), flush=True)
 
 
 def _call_at_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

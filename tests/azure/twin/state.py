@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -20,8 +21,6 @@ from tests.azure.twin.certificate import Certificate
 CHECKOUT = Path(__file__).resolve().parents[3]
 GUARD = Path(__file__).resolve().parent / "guard"
 ACCOUNT = "devstoreaccount1"
-ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Azurite's well-known one; it opens nothing but Azurite."""
 CONTAINER = "lake"
 HOSTS = {
     "storage": f"{ACCOUNT}.blob.core.localhost",
@@ -34,6 +33,7 @@ SUBSCRIPTION = "5a0c6ef0-3f3b-4d7b-8f6a-0c5d1b1d9a01"
 RESOURCE_GROUP = "noria"
 WORKSPACE, PRODUCTION_WORKSPACE = "noria", "noria-production"
 SPARK_POOL, COMPUTE = "pool", "cluster"
+TOKEN_HEADER = "X-Twin-Token"
 KEEP_REQUESTS, KEEP_SECRETS = 100_000, 20_000
 
 
@@ -121,9 +121,11 @@ class TwinState:
         control_port: Of plain HTTP: identity and control.
         certificate: Files of the certificate.
         identity_header: What a caller of the identity endpoint must know.
+        control_token: What who steers the twin must know; no environment has it.
         signing_key: Signs tokens.
         vault: Secrets by name.
         knobs: service -> knob -> value: misbehaviour that only that service knows.
+        account_key: Of the storage account, new with each start: Azurite's own is known to everybody.
         azurite_port: Where Azurite itself is, for services that keep their files there.
     """
 
@@ -132,6 +134,7 @@ class TwinState:
     control_port: int
     certificate: Certificate
     identity_header: str = field(default_factory=lambda: secrets.token_hex(16))
+    control_token: str = field(default_factory=lambda: secrets.token_hex(16))
     signing_key: str = field(default_factory=lambda: secrets.token_hex(32))
     vault: dict[str, str] = field(default_factory=dict)
     knobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -140,7 +143,7 @@ class TwinState:
     planted: dict[str, None] = field(default_factory=dict)
     azurite_port: int = 0
     account: str = ACCOUNT
-    account_key: str = ACCOUNT_KEY
+    account_key: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(64)).decode())
     container: str = CONTAINER
     tenant: str = TENANT
     subscription: str = SUBSCRIPTION
@@ -149,6 +152,7 @@ class TwinState:
 
     def __post_init__(self) -> None:
         self.plant(self.identity_header)
+        self.plant(self.control_token)
         self.plant(self.account_key)
         for conn_id in self.connections():
             self.vault[f"airflow-connections-{conn_id.replace('_', '-')}"] = self.connections()[conn_id]

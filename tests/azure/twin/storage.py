@@ -40,7 +40,8 @@ class Storage:
         Raises:
             azurite.AzuriteError: It did not start.
         """
-        port = azurite.start(self._state.folder / "azurite", self._state.certificate)
+        state = self._state
+        port = azurite.start(state.folder / "azurite", state.certificate, state.account, state.account_key)
         self._upstream = f"https://127.0.0.1:{port}"
         self._state.azurite_port = port
         trust = ssl.create_default_context(cafile=str(self._state.certificate.bundle))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
 from tests.azure.twin.guard import sitecustomize as guard
-from tests.azure.twin.ml import assets, workspace
+from tests.azure.twin.ml import assets, jobs, workspace
 from tests.azure.twin.ml.state import Plane
 
 if TYPE_CHECKING:
-    from starlette.routing import Route
-
     from tests.azure.twin.state import TwinState
 
 
@@ -21,15 +18,4 @@ def app(state: TwinState) -> Starlette:
     """The control plane over the state of a twin."""
     guard.install(state.environment()["NORIA_TWIN_GUARD"])  # it is a customer of the storage beside it, by its name
     plane = Plane(state)
-    return Starlette(routes=[*workspace.routes(plane), *assets.routes(plane), *_job_routes(plane)])
-
-
-def _job_routes(plane: Plane) -> list[Route]:
-    """`routes(plane)` of jobs.py."""
-    try:
-        jobs = importlib.import_module("tests.azure.twin.ml.jobs")
-    except ModuleNotFoundError as error:
-        if error.name != "tests.azure.twin.ml.jobs":
-            raise
-        return []
-    return list(jobs.routes(plane))
+    return Starlette(routes=[*workspace.routes(plane), *assets.routes(plane), *jobs.routes(plane)])

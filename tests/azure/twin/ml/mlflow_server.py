@@ -117,5 +117,5 @@ class MlflowServer:
 
 
 def _guarded(state: TwinState) -> dict[str, str]:
-    wanted = ("PYTHONPATH", "NORIA_TWIN_GUARD", "NORIA_TWIN_GUARD_ALLOWS", "NO_PROXY", "no_proxy")
+    wanted = ("PYTHONPATH", "NORIA_TWIN_GUARD", "NO_PROXY", "no_proxy")
     return {name: value for name, value in state.environment().items() if name in wanted}
