@@ -140,9 +140,12 @@ def test_a_sweep_of_nothing_is_refused_before_anything_is_sent(twin: Twin, works
 
 def test_the_result_of_a_sweep_is_its_best_trial(workspace: Workspace) -> None:
     trials = [{"params": {"alpha": alpha}, "score": score} for alpha, score in ((1.0, 0.8), (2.0, 0.9), (3.0, 0.7))]
-    for number, trial in enumerate(trials):
-        workspace.lake.create(f"runs/students/{RUN}/search/ridge/{number}.json", json.dumps(trial).encode())
     task = AzureMLSweepOperator(task_id="s", pipeline="students", run_id=RUN, estimator="ridge", trials=1)
+    folder = f"runs/students/{RUN}/search/ridge/{task._search_key({})}"
+    for number, trial in enumerate(trials):
+        workspace.lake.create(f"{folder}/{number}.json", json.dumps(trial).encode())
+    other = json.dumps({"params": {"alpha": 9.0}, "score": 1.0}).encode()
+    workspace.lake.create(f"runs/students/{RUN}/search/ridge/of-another-search/0.json", other)
     trigger = defer(task)
     ended = {"job": trigger.job, "state": "succeeded", "detail": "Completed"}
     asyncio.run(trigger.on_kill())
@@ -154,7 +157,7 @@ def test_partitions_end_in_a_folder_of_the_lake(workspace: Workspace) -> None:
     trigger = defer(task)
     asyncio.run(trigger.on_kill())
     ended = {"job": trigger.job, "state": "succeeded", "detail": "Completed"}
-    assert task.resume({}, ended) == f"runs/students/{RUN}/partitions"
+    assert task.resume({}, ended) == f"runs/students/{RUN}/partitions/{task._partitions_key({})}"
 
 
 def test_a_model_that_was_not_promoted_is_not_registered(workspace: Workspace) -> None:

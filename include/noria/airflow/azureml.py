@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,8 @@ class AzureMLJobOperator(RemoteJobOperator):
 
     The task sleeps while the job runs (it holds no worker), shows the driver's log line by line, ends the job when it
     is ended itself or its `execution_timeout` is over, and fails with Azure ML's reason. The job's name follows from
-    the run, so a try after a lost worker finds the job that runs; one after a job that failed submits another.
+    the run (and that of a search or of partitions from the task and its arguments too), so a try after a lost worker
+    finds the job that runs; one after a job that failed submits another.
 
     Args:
         pipeline: Name of the pipeline.
@@ -83,6 +86,11 @@ class AzureMLJobOperator(RemoteJobOperator):
 
     def _open(self) -> tuple[Run, Workspace]:
         return _open(self.pipeline, self.run_id)
+
+    def _key(self, context: Context, **arguments: object) -> str:
+        """Keeps jobs of one run apart: a hash of task, map index and what the job does; the same at each try."""
+        facts = {"task": self.task_id, "index": getattr(context.get("ti"), "map_index", -1), **arguments}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 class AzureMLCommandOperator(AzureMLJobOperator):
@@ -162,7 +170,8 @@ class AzureMLSweepOperator(AzureMLJobOperator):
         from noria.models.space import search_space
 
         run, workspace = self._open()
-        pipeline, stage = run.pipeline, f"search-{self.estimator}"
+        pipeline, key = run.pipeline, self._search_key(context)
+        stage = f"search-{self.estimator}"
         spec = next((e for e in pipeline.estimators if e.kind == self.estimator), None)
         if spec is None:
             known = ", ".join(e.kind for e in pipeline.estimators)
@@ -174,15 +183,26 @@ class AzureMLSweepOperator(AzureMLJobOperator):
             self.concurrent,
             self.sampling,
             self.stopping,
+            key=key,
         )
-        name, tags = job_name(run, stage), job_tags(run, stage)
+        name, tags = job_name(run, f"{stage}-{key}"), job_tags(run, stage)
         return jobs.submit_search(search, run, workspace.settings, name=name, tags=tags)
 
     def finish(self, job: RemoteJob, context: Context) -> dict[str, object]:
         """The best trial."""
         from noria.jobs.trial import best_trial
 
-        return best_trial(*self._open(), self.estimator)
+        return best_trial(*self._open(), self.estimator, self._search_key(context))
+
+    def _search_key(self, context: Context) -> str:
+        return self._key(
+            context,
+            estimator=self.estimator,
+            trials=self.trials,
+            concurrent=self.concurrent,
+            sampling=self.sampling,
+            stopping=self.stopping,
+        )
 
 
 class AzureMLParallelOperator(AzureMLJobOperator):
@@ -207,14 +227,18 @@ class AzureMLParallelOperator(AzureMLJobOperator):
     def submit(self, jobs: AzureMLJobs, context: Context) -> str:
         """Submit the job, unless an earlier try has; its id."""
         run, workspace = self._open()
-        partitions = Partitions(workspace.lake.url(self.folder), self.workers, self.batch)
-        name, tags = job_name(run, "partitions"), job_tags(run, "partitions")
+        key = self._partitions_key(context)
+        partitions = Partitions(workspace.lake.url(self.folder), key, self.workers, self.batch)
+        name, tags = job_name(run, f"partitions-{key}"), job_tags(run, "partitions")
         return jobs.submit_partitions(partitions, run, workspace.settings, name=name, tags=tags)
 
     def finish(self, job: RemoteJob, context: Context) -> str:
         """The lake folder of the rows."""
         run, _ = self._open()
-        return run_path(run.pipeline.name, run.run_id, "partitions/").rstrip("/")
+        return run_path(run.pipeline.name, run.run_id, f"partitions/{self._partitions_key(context)}")
+
+    def _partitions_key(self, context: Context) -> str:
+        return self._key(context, folder=self.folder, workers=self.workers, batch=self.batch)
 
 
 class AzureMLRegisterModelOperator(BaseOperator):

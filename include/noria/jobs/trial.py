@@ -1,7 +1,7 @@
 """One trial of a search: `python -m noria.jobs.trial --pipeline P --run-id R --estimator K --set name=value ...`.
 
 It scores one point of one estimator's search space on the run's snapshot, by the same folds as a local search, and
-leaves the score in the lake at `runs/<pipeline>/<run_id>/search/<estimator>/<hash of the point>.json`.
+leaves the score in the lake at `runs/<pipeline>/<run_id>/search/<estimator>/[<key>/]<hash of the point>.json`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--estimator", required=True)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter")
     parser.add_argument("--report-folds", action="store_true", help="log the mean so far after each fold")
+    parser.add_argument("--key", default="", help="folder of the scores of this search")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.getLogger("azure").setLevel(logging.WARNING)  # it tells every request with its headers
@@ -45,14 +46,20 @@ def main() -> None:
         run = workspace.load_run(args.pipeline, args.run_id)
         spec = _spec(run, args.estimator)
         point = _point(run, spec, args.set)
-        score_point(run, workspace, spec, point, report_folds=args.report_folds)
+        score_point(run, workspace, spec, point, report_folds=args.report_folds, key=args.key)
     except NoriaError as error:
         log.error("%s", error)
         sys.exit(int(error.exit_code))
 
 
 def score_point(
-    run: Run, workspace: Workspace, spec: EstimatorSpec, point: Mapping[str, Scalar | None], *, report_folds: bool
+    run: Run,
+    workspace: Workspace,
+    spec: EstimatorSpec,
+    point: Mapping[str, Scalar | None],
+    *,
+    report_folds: bool,
+    key: str = "",
 ) -> float:
     """The mean of the primary metric over the folds; it is logged to the platform's run and kept in the lake.
 
@@ -62,6 +69,7 @@ def score_point(
         spec: The estimator.
         point: Its hyper-parameters beside those that the spec fixes.
         report_folds: Whether the mean so far is logged after each fold, for a platform that ends bad trials early.
+        key: Folder of the scores of this search.
     """
     pipeline, tracked = run.pipeline, workspace.settings.tracked_run
     started = time.monotonic()
@@ -83,17 +91,23 @@ def score_point(
         "score": score,
         "seconds": round(time.monotonic() - started, 3),
     }
-    workspace.lake.replace(_path(run, spec.kind, job.params), json.dumps(result, indent=2).encode() + b"\n")
+    workspace.lake.replace(_path(run, spec.kind, key, job.params), json.dumps(result, indent=2).encode() + b"\n")
     return score
 
 
-def best_trial(run: Run, workspace: Workspace, estimator: str) -> dict[str, object]:
-    """The best of all trials that this run's searches have left; the first by name of equals.
+def best_trial(run: Run, workspace: Workspace, estimator: str, key: str = "") -> dict[str, object]:
+    """The best of the trials that a search of this run has left; the first by name of equals.
+
+    Args:
+        run: The run.
+        workspace: The world.
+        estimator: What was searched.
+        key: The search's folder; without one the best of all searches.
 
     Raises:
         InputError: There is none with a finite score.
     """
-    folder = run_path(run.pipeline.name, run.run_id, f"search/{estimator}/")
+    folder = run_path(run.pipeline.name, run.run_id, f"search/{estimator}/{key}")
     found = [json.loads(workspace.lake.read(path)) for path in workspace.lake.list(folder.rstrip("/"))]
     finite = [trial for trial in found if math.isfinite(trial["score"])]
     if not finite:
@@ -124,9 +138,10 @@ def _point(run: Run, spec: EstimatorSpec, settings: Sequence[str]) -> dict[str, 
     return point
 
 
-def _path(run: Run, estimator: str, params: Mapping[str, Scalar | None]) -> str:
+def _path(run: Run, estimator: str, key: str, params: Mapping[str, Scalar | None]) -> str:
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
-    return run_path(run.pipeline.name, run.run_id, f"search/{estimator}/{digest}.json")
+    folder = f"search/{estimator}/{key}".rstrip("/")
+    return run_path(run.pipeline.name, run.run_id, f"{folder}/{digest}.json")
 
 
 if __name__ == "__main__":

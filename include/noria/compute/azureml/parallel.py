@@ -21,6 +21,7 @@ class Partitions:
 
     Attributes:
         url: Folder of Parquet files in the lake, one a partition, such as `abfss://lake@account.dfs.core.windows.net/p`.
+        key: Folder of the rows, below `partitions/` of the run; what keeps jobs of one run apart.
         workers: Worker processes on each node.
         batch: Files that a worker is given at once.
         attempts: How often a batch that failed is tried in all.
@@ -28,6 +29,7 @@ class Partitions:
     """
 
     url: str
+    key: str = ""
     workers: int = 2
     batch: int = 10
     attempts: int = 3
@@ -59,7 +61,7 @@ def partitions_job(frame: Frame, partitions: Partitions, run: Run) -> PipelineJo
             code=frame.code,
             entry_script=ENTRY,
             environment=frame.environment,
-            program_arguments=shlex.join(["--pipeline", run.pipeline.name, "--run-id", run.run_id]),
+            program_arguments=shlex.join(_arguments(partitions, run)),
             append_row_to="${{outputs.rows}}",
         ),
     )
@@ -68,3 +70,8 @@ def partitions_job(frame: Frame, partitions: Partitions, run: Run) -> PipelineJo
         jobs={"partitions": step},
         settings={"default_compute": frame.compute},
     )
+
+
+def _arguments(partitions: Partitions, run: Run) -> list[str]:
+    found = ["--pipeline", run.pipeline.name, "--run-id", run.run_id, "--url", partitions.url]
+    return [*found, "--key", partitions.key] if partitions.key else found

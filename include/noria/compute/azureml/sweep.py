@@ -43,6 +43,7 @@ class Search:
         stopping: Which trials are ended early, judged by the mean over the folds so far: `bandit` those more than 10 %
             behind the best, `median` those worse than the median of the others; none lets all run to their end.
         trial_seconds: A trial that takes longer is ended.
+        key: Folder of the scores, below `search/<estimator>/` of the run; what keeps searches of one run apart.
     """
 
     estimator: str
@@ -52,6 +53,7 @@ class Search:
     sampling: Sampling = "random"
     stopping: Stopping | None = None
     trial_seconds: int = 3600
+    key: str = ""
 
 
 def sweep_job(frame: Frame, search: Search, run: Run) -> SweepJob:
@@ -131,6 +133,7 @@ def point_of(dimension: Dimension, text: str) -> Scalar | None:
 def _command(search: Search, run: Run) -> str:
     fixed = ["python", "-m", "noria.jobs.trial", "--pipeline", run.pipeline.name, "--run-id", run.run_id]
     fixed += ["--estimator", search.estimator, *(["--report-folds"] if search.stopping else [])]
+    fixed += ["--key", search.key] if search.key else []
     points = [f"--set {name}=${{{{search_space.{name}}}}}" for name in search.space]
     return " ".join([shlex.join(fixed), *points])
 
