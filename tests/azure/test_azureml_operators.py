@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from noria.airflow.azureml import (
 from noria.airflow.remote import RemoteJobTrigger
 from noria.azure import PRODUCTION
 from noria.errors import JobError
-from noria.gate import decide
+from noria.gate import Champion, decide
 from noria.pipeline import Gate
-from noria.records import Decision, StageRun, Usage
+from noria.records import Decision, Run, StageRun, Usage
 from noria.registry import open_azureml_registry
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
 from tests.azure.twin.client import Twin
+from tests.support.learning import pipeline
 from tests.unit.test_gate import R2
 
 pytestmark = pytest.mark.slow
@@ -76,14 +78,14 @@ def command(**options: Any) -> AzureMLCommandOperator:
     return AzureMLCommandOperator(task_id="train", pipeline="students", run_id=RUN, **options)
 
 
-def keep(workspace: Workspace, stage: str, record: Any) -> None:
+def keep(workspace: Workspace, stage: str, record: Any, name: str = "students", run_id: str = RUN) -> None:
     now = datetime.now(UTC)
     usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=1)
     envelope = StageRun(
-        pipeline="students", run_id=RUN, stage=stage, started_at=now, finished_at=now, usage=usage,
+        pipeline=name, run_id=run_id, stage=stage, started_at=now, finished_at=now, usage=usage,
         record=record.model_dump(mode="json"),
     )  # fmt: skip
-    workspace.lake.create(run_path("students", RUN, stage), to_json(envelope))
+    workspace.lake.create(run_path(name, run_id, stage), to_json(envelope))
 
 
 def test_a_task_sleeps_while_its_job_runs(workspace: Workspace) -> None:
@@ -177,6 +179,32 @@ def test_a_promoted_model_is_registered_once(twin: Twin, workspace: Workspace, t
     assert task.execute({}) == version
     registry = open_azureml_registry(twin.connection(PRODUCTION))
     assert [v.model_sha256 for v in registry.history("students")] == [candidate.model_sha256]
+
+
+def test_each_registry_has_its_own_champion(twin: Twin, workspace: Workspace) -> None:
+    """The second model comes into an empty registry, the third beside it; the first, late, is no champion."""
+    registry = open_azureml_registry(twin.connection(PRODUCTION))
+    name = f"p{uuid.uuid4().hex[:8]}"
+
+    def publish(run_id: str) -> str:
+        return AzureMLRegisterModelOperator(task_id="r", pipeline=name, run_id=run_id, conn_id=PRODUCTION).execute({})
+
+    for number, run_id in enumerate(("r1", "r2", "r3")):
+        model = f"model {number}".encode()
+        candidate = R2.model_copy(
+            update={"model": f"models/{name}/{number}", "model_sha256": hashlib.sha256(model).hexdigest()}
+        )
+        workspace.lake.replace(candidate.model, model)
+        run = Run(run_id=run_id, pipeline=pipeline(name=name), code="c", created_at=datetime.now(UTC))
+        workspace.lake.create(run_path(name, run_id, "run"), to_json(run))
+        champion = Champion(str(number), metrics={"r2": 0.1}) if number else None
+        keep(workspace, "train", candidate, name, run_id)
+        keep(workspace, "promote", decide(candidate, champion, Gate()), name, run_id)
+    for run_id, champion_run in (("r2", "r2"), ("r3", "r3"), ("r1", "r3"), ("r2", "r3")):
+        publish(run_id)
+        found = registry.champion(name)
+        assert found is not None and found.run_id == champion_run
+    assert len(registry.history(name)) == 3
 
 
 def test_the_hook_reaches_the_workspace(twin: Twin, workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from noria.airflow.remote import JobLink, RemoteJob, RemoteJobOperator, final_er
 from noria.azure import ML, AzureConnection
 from noria.compute.azureml import AzureMLJobs, Partitions, Search
 from noria.errors import SpecError
-from noria.records import Candidate, Decision, Run
+from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, job_name, job_tags, run_path, safe_run_id
 
@@ -246,8 +246,8 @@ class AzureMLRegisterModelOperator(BaseOperator):
 
         AzureMLRegisterModelOperator(task_id="publish", pipeline="students", conn_id="azureml_production")
 
-    A run whose decision is not to promote is skipped. A second call for the same run changes nothing. The result is the
-    version.
+    A run whose decision is not to promote is skipped. A second call for the same run changes nothing. It becomes the
+    champion there, unless the champion is of a run that was promoted later. The result is the version.
 
     Args:
         pipeline: Name of the pipeline.
@@ -281,9 +281,31 @@ class AzureMLRegisterModelOperator(BaseOperator):
             registry = open_azureml_registry(required_connection(self.conn_id))
             lock = workspace.lake.lock(f"register-{run.pipeline.name}-{self.conn_id}")
             with lock, workspace.lake.local(candidate.model) as file:
-                return registry.register(run, candidate, decision, file).version
+                beside = _beside(decision, registry.champion(run.pipeline.name), run, workspace)
+                return registry.register(run, candidate, beside, file).version
 
 
 def _open(pipeline: str, run_id: str) -> tuple[Run, Workspace]:
     workspace = open_workspace(Settings.from_env())
     return workspace.load_run(pipeline, safe_run_id(run_id)), workspace
+
+
+def _beside(decision: Decision, champion: ChampionVersion | None, run: Run, workspace: Workspace) -> Decision:
+    """A decision beside the champion of another registry, whose versions have other numbers and may lack some.
+
+    The champion there is the one before, unless it is of a run that was promoted after this one.
+    """
+    before = champion.version if champion else None
+    if champion and champion.run_id != run.run_id:
+        theirs = run.model_copy(update={"run_id": champion.run_id})
+        if _promoted_at(theirs, workspace) > _promoted_at(run, workspace):
+            before = None
+    return decision.model_copy(update={"previous_champion": before})
+
+
+def _promoted_at(run: Run, workspace: Workspace) -> float:
+    """When a run became the champion, in seconds since 1970; 0 where it did not, or where the lake knows nothing."""
+    envelope = workspace.stage_run(run, "promote")
+    if envelope is None or not Decision.model_validate(envelope.record).new_champion:
+        return 0.0
+    return envelope.finished_at.timestamp()
