@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import tests.support.airflow  # noqa: F401  a home of its own, before anything imports Airflow
 from tests.azure.twin.client import Twin
+from tests.support.airflow import CHECKOUT  # and a home of its own, before anything imports Airflow
 
 if TYPE_CHECKING:
     from airflow.secrets import BaseSecretsBackend
@@ -57,3 +61,12 @@ def test_variables_and_settings_are_not_looked_for(twin: Twin, backend: BaseSecr
     assert backend.get_variable("any") is None
     assert backend.get_config("any") is None
     assert twin.requests("vault") == []
+
+
+def test_home_of_airflow_in_a_test_process_goes_with_it(tmp_path: Path) -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "NORIA_TEST_AIRFLOW"}
+    script = "import os, tests.support.airflow; print(os.path.isdir(os.environ['AIRFLOW_HOME']))"
+    environment = variables | {"TMPDIR": str(tmp_path)}
+    said = subprocess.check_output([sys.executable, "-c", script], env=environment, cwd=CHECKOUT, text=True, timeout=60)
+    assert said == "True\n"
+    assert list(tmp_path.iterdir()) == []

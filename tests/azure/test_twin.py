@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import requests
 
 from tests.azure.twin.certificate import Certificate
 from tests.azure.twin.client import Twin
+from tests.azure.twin.fixtures import need_azurite
 from tests.azure.twin.state import CHECKOUT, GUARD, HOSTS, TwinState
 
 pytestmark = pytest.mark.slow
@@ -312,32 +314,48 @@ def test_guard_hides_no_other_sitecustomize(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.other = 'ran'")
     environment = {**os.environ, "PYTHONPATH": f"{GUARD}:{tmp_path}", "NORIA_TWIN_GUARD": str(tmp_path / "log")}
     script = "import sys, socket; print(sys.other, socket.getaddrinfo.__module__)"
-    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert said.stdout.split() == ["ran", "sitecustomize"]
 
 
 def test_fixture_fails_the_test_that_left_loopback(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import contextlib, socket\n"
+        "from aiohttp import connector\n"
+        "OWN = connector._SSL_CONTEXT_VERIFIED\n"
         "def test_leaves(twin):\n"
         "    with contextlib.suppress(OSError):\n"
         "        socket.getaddrinfo('example.org', 443)\n"
         "def test_stays(twin):\n"
         "    socket.getaddrinfo('localhost', 443)\n"
+        "    assert connector._SSL_CONTEXT_VERIFIED is not OWN\n"
+        "def test_trusts_the_twin_no_longer():\n"
+        "    assert connector._SSL_CONTEXT_VERIFIED is OWN\n"
     )
     options = ["-p", "tests.azure.twin.fixtures", "-p", "no:cacheprovider", "-c", os.devnull, f"--rootdir={tmp_path}"]
     command = [sys.executable, "-m", "pytest", "-q", *options, tmp_path]
-    said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert "2 passed, 1 error" in said.stdout, said.stdout
+    said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    assert "3 passed, 1 error" in said.stdout, said.stdout
     assert re.search(r"left loopback:\s+E\s+example.org", said.stdout), said.stdout
 
 
-# The command line: each of these has a twin of its own.
+# The command line: each of these starts twins of its own.
+
+STARTED_SECONDS = 60
+COMMAND = """
+import json, os, psutil, signal, sys, time
+pids = [p.pid for p in psutil.Process(os.getppid()).children(recursive=True)]
+signal.signal(15, lambda *_: sys.exit(7))
+print(json.dumps([os.environ["NORIA_PROFILE"], "AIRFLOW_CONN_ADLS_DEFAULT" in os.environ, pids]), flush=True)
+time.sleep(60)
+"""
 
 
-def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
-    """`python -m tests.azure.twin`, as a person starts it."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def start(folder: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m tests.azure.twin`, as a person starts it; nothing of it is left after the context."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.azure.twin", "--folder", folder, *command],
         cwd=CHECKOUT,
         env={**os.environ, **environment},
@@ -347,6 +365,21 @@ def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[s
         text=True,
         start_new_session=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End it with all that it has started, whatever state it is in."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        tree = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for left in psutil.wait_procs(tree, timeout=15)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 def gone(processes: list[psutil.Process], seconds: float = 15) -> bool:
@@ -354,56 +387,79 @@ def gone(processes: list[psutil.Process], seconds: float = 15) -> bool:
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
-@pytest.fixture
-def checked(twin_process: Twin) -> None:
-    """Skips where there is no Azurite."""
-
-
-@pytest.mark.usefixtures("checked")
-def test_command_runs_on_the_twin_and_nothing_is_left(tmp_path: Path) -> None:
-    script = (
-        "import os, psutil, json, requests; "
-        "from tests.azure.twin.client import Twin; "
-        "print(os.environ['NORIA_PROFILE'], 'AIRFLOW_CONN_ADLS_DEFAULT' in os.environ, "
-        "[p.pid for p in psutil.Process(os.getppid()).children(recursive=True)], sep='|'); "
-        "raise SystemExit(7)"
-    )
-    process = start(tmp_path, "--key-vault", "--", sys.executable, "-c", script)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 7, err
-    profile, connections, pids = out.strip().split("|")
-    assert (profile, connections) == ("azure", "False")
-    started = [int(pid) for pid in re.findall(r"\d+", pids)]
-    assert len(started) >= 4  # the twin, Azurite, two wardens and the command itself
-    assert not [pid for pid in started if psutil.pid_exists(pid)]
+def first_line(process: subprocess.Popen[str]) -> str:
+    """What it says once it is up."""
+    assert process.stdout
+    watch = threading.Timer(STARTED_SECONDS, process.kill)
+    watch.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        watch.cancel()
+    assert line, process.communicate()
+    return line
 
 
 def told_file(process: subprocess.Popen[str]) -> Path:
     """The file to source that a twin prints once it is up."""
-    assert process.stdout
-    file = re.search(r"\. (\S+environment\.sh)", process.stdout.readline())
-    assert file, process.communicate()
+    file = re.search(r"\. (\S+environment\.sh)", first_line(process))
+    assert file
     return Path(file.group(1))
+
+
+@pytest.fixture
+def checked() -> None:
+    """Skips where there is no Azurite."""
+    need_azurite()
+
+
+@pytest.mark.usefixtures("checked")
+def test_command_runs_on_the_twin_has_its_signals_and_nothing_is_left(tmp_path: Path) -> None:
+    with start(tmp_path, "--key-vault", "--", sys.executable, "-c", COMMAND) as process:
+        profile, has_connections, pids = json.loads(first_line(process))
+        assert (profile, has_connections) == ("azure", False)
+        assert len(pids) >= 4  # the twin, Azurite, two wardens and the command itself
+        process.terminate()
+        assert process.wait(30) == 7
+        assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 @pytest.mark.usefixtures("checked")
 def test_twin_that_stays_can_be_sourced_and_goes_on_where_it_ended(tmp_path: Path) -> None:
-    process = start(tmp_path)
-    file = told_file(process)
-    assert file.stat().st_mode & 0o077 == 0
-    sourced = subprocess.run(["sh", "-c", f". {file}; env"], capture_output=True, text=True, check=True).stdout
-    lake = re.search(r"NORIA_LAKE_URL=(abfss://lake@\S+)", sourced)
-    assert lake
-    second = start(tmp_path, "--", "true")
-    assert "another twin is running" in second.communicate(timeout=60)[1]
-    assert second.returncode == 1
-    tree = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    assert process.wait(30) == 0
-    assert gone(tree)
-    assert not file.exists()
-    with Twin.start(tmp_path) as again:
-        assert again.environment["NORIA_LAKE_URL"] == lake.group(1)
+    with start(tmp_path) as process:
+        file = told_file(process)
+        assert file.stat().st_mode & 0o077 == 0
+        lake = sourced_lake(file)
+        with start(tmp_path, "--", "true") as second:
+            assert "another twin is running" in second.communicate(timeout=60)[1]
+            assert second.returncode == 1
+        tree = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert gone(tree)
+        assert not file.exists()
+    with start(tmp_path) as again:
+        assert sourced_lake(told_file(again)) == lake
+        tree = psutil.Process(again.pid).children(recursive=True)
+        assert any("azurite" in " ".join(p.cmdline()) for p in tree)
+        again.kill()
+        assert gone(tree), "it ends with whoever started it"
+
+
+def sourced_lake(file: Path) -> str:
+    """NORIA_LAKE_URL of a shell that has sourced the file."""
+    command = ["sh", "-c", f". {file}; echo $NORIA_LAKE_URL"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    assert said.startswith("abfss://lake@")
+    return said
+
+
+@pytest.mark.usefixtures("checked")
+def test_children_of_a_killed_twin_end(tmp_path: Path) -> None:
+    with Twin.start(tmp_path) as twin:
+        tree = psutil.Process(twin.process.pid).children(recursive=True)
+        twin.process.kill()
+        assert gone(tree)
 
 
 def test_jobs_and_batches_of_an_earlier_start_are_in_nobodys_way(tmp_path: Path) -> None:
@@ -422,39 +478,16 @@ def test_jobs_and_batches_of_an_earlier_start_are_in_nobodys_way(tmp_path: Path)
     assert plane.store.get("noria", "models", "students", "1")
 
 
-@pytest.mark.usefixtures("checked")
-def test_twin_ends_with_whoever_started_it(tmp_path: Path) -> None:
-    process = start(tmp_path)
-    told_file(process)
-    tree = psutil.Process(process.pid).children(recursive=True)
-    assert any("azurite" in " ".join(p.cmdline()) for p in tree)
-    process.kill()
-    assert gone(tree)
-
-
-@pytest.mark.usefixtures("checked")
-def test_children_of_a_killed_twin_end(tmp_path: Path) -> None:
-    with Twin.start(tmp_path) as twin:
-        tree = psutil.Process(twin.process.pid).children(recursive=True)
-        twin.process.kill()
-        assert gone(tree)
-
-
-@pytest.mark.usefixtures("checked")
-def test_signals_reach_the_command(tmp_path: Path) -> None:
-    script = (
-        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(5)); print('up', flush=True); time.sleep(60)"
-    )
-    process = start(tmp_path, "--", sys.executable, "-c", script)
-    assert process.stdout
-    assert process.stdout.readline() == "up\n"
-    process.terminate()
-    assert process.wait(30) == 5
-
-
-def test_without_node_it_says_what_to_install(tmp_path: Path) -> None:
-    process = start(tmp_path, "--", "true", PATH=str(tmp_path))
-    _out, err = process.communicate(timeout=60)
+def test_without_node_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start(tmp_path, "--", "true", PATH=str(tmp_path)) as process:
+        _out, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "there is no `node` on PATH. Install Node.js" in err
     assert "Traceback" not in err
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match=r"Install Node\.js"):
+        need_azurite()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match=r"Install Node\.js"):
+        need_azurite()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +17,7 @@ def isolate() -> None:
     if "airflow" in sys.modules or "NORIA_TEST_AIRFLOW" in os.environ:
         return
     home = tempfile.mkdtemp(prefix="noria-airflow-")
+    atexit.register(_remove, home, os.getpid())
     os.environ |= {
         "NORIA_TEST_AIRFLOW": home,
         "AIRFLOW_HOME": home,
@@ -25,6 +28,11 @@ def isolate() -> None:
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of the tests, as long as the algorithm wants it to be: 64 bytes",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "reader:viewer",
     }
+
+
+def _remove(home: str, maker: int) -> None:
+    if os.getpid() == maker:  # a process forked from it must not
+        shutil.rmtree(home, ignore_errors=True)
 
 
 isolate()

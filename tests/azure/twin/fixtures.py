@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
-import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.azure.live import Live
 from tests.azure.twin import azurite
 from tests.azure.twin.client import Twin
 from tests.azure.twin.guard import sitecustomize as guard
+from tests.support.needs import lacking
 
 
 @pytest.fixture(scope="session")
 def twin_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
     """The twin itself; tests use `twin`."""
-    if problem := azurite.missing():
-        pytest.skip(problem)
+    need_azurite()
     with Twin.start(tmp_path_factory.mktemp("twin")) as twin:
         yield twin
+
+
+def need_azurite() -> None:
+    """End the test here where there is no Azurite."""
+    if problem := azurite.missing():
+        lacking(problem)
 
 
 @pytest.fixture
@@ -35,11 +40,17 @@ def twin(twin_process: Twin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twin]:
 
 
 @contextlib.contextmanager
-def living_on(twin: Twin, patch: pytest.MonkeyPatch) -> Iterator[None]:
+def living_on(twin: Twin | Live, patch: pytest.MonkeyPatch) -> Iterator[None]:
     """What `twin` promises, for the length of a context; for fixtures of a whole module."""
+    if isinstance(twin, Live):
+        with twin.living(patch):
+            yield
+        return
+    from aiohttp import connector  # before the environment is the twin's: it makes its context when it is imported
+
     for name, value in twin.environment.items():
         patch.setenv(name, value)
-    _trust(twin.environment["SSL_CERT_FILE"])
+    patch.setattr(connector, "_SSL_CONTEXT_VERIFIED", connector._make_ssl_context(True))
     twin.reset()
     twin.refused()
     twin.wrong_bodies()
@@ -52,10 +63,3 @@ def living_on(twin: Twin, patch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not refused, "left loopback:\n" + "\n".join(refused)
     wrong = twin.wrong_bodies()
     assert not wrong, "bodies that do not fit Azure's models:\n" + "\n".join(wrong)
-
-
-def _trust(bundle: str) -> None:
-    """Let aiohttp trust the twin: it makes its context when it is imported, which may have been earlier."""
-    if "aiohttp" in sys.modules:
-        context: ssl.SSLContext = sys.modules["aiohttp.connector"]._SSL_CONTEXT_VERIFIED
-        context.load_verify_locations(bundle)
