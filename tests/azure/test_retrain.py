@@ -44,13 +44,13 @@ TOKEN = "github-token-that-nobody-may-see"
 SEARCH = {"tuning.trials": "4", "tuning.folds": "2", "tuning.workers": "1", "evaluation.seeds": "2"}
 TINY = {"source.rows": "200", "estimators": '[{"kind": "linear"}]', "tuning.trials": "1", "evaluation.seeds": "2"}
 PATIENCE_SECONDS = 400
-COMPARED: tuple[tuple[str, type[Record], set[str]], ...] = (
-    ("ingest", Snapshot, {"fetched_at"}),
-    ("explore", Profile, {"result"}),
-    ("train", Candidate, {"model", "cluster"}),
-    ("promote", Decision, set()),
+COMPARED: tuple[tuple[str, type[Record], dict[str, Any]], ...] = (
+    ("ingest", Snapshot, {"fetched_at": True}),
+    ("explore", Profile, {"result": True}),
+    ("train", Candidate, {"model": True, "cluster": True, "contenders": {"__all__": {"seconds": True}}}),
+    ("promote", Decision, {}),
 )
-"""Stage, its record, and what of it is of the place where it ran."""
+"""Stage, its record, and what of it is of the place and the moment where it ran."""
 
 
 class World:
@@ -271,7 +271,8 @@ def test_a_triggerer_that_is_restarted_follows_on(world: World, runs: dict[str, 
 
 
 def test_a_run_that_is_cancelled_in_the_ui_cancels_its_job(world: World, runs: dict[str, str]) -> None:
-    assert world.end("cancelled", runs["cancelled"]) == "failed"
+    world.end("cancelled", runs["cancelled"])
+    assert world.state("cancelled", runs["cancelled"], "train") == "failed"
     assert list(world.jobs("cancelled").values()) == ["Canceled"]
 
 
