@@ -232,11 +232,22 @@ def test_many_versions_come_in_pages(
     assert [v.version for v in registry.history(name)] == ["5", "4", "3", "2", "1"]
 
 
-def test_tokens_that_live_for_seconds(twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any]) -> None:
-    twin.set("identity", lifetime_seconds=3)
+def test_a_token_that_is_refused_is_renewed(
+    twin: Twin, registry: AzureMLRegistry, register: Callable[..., Any], name: str, tmp_path: Path
+) -> None:
+    """The client presents a token that was good a moment ago, to Azure ML and to the storage account."""
     register("r1")
-    time.sleep(3.1)
+    twin.set("identity", refuse_before=time.time())
     assert register("r2", "1").is_champion
+    twin.set("identity", refuse_before=time.time())
+    assert registry.history(name)[0].run_id == "r2"
+    twin.set("identity", refuse_before=time.time())
+    assert registry.fetch(name, "2", tmp_path).read_bytes() == b"r2"
+    assert [r.status for r in twin.requests("management")].count(401) == 3
+    asked = len(twin.requests("identity"))
+    twin.fault("storage", path="model.skops", times=1, status=401)
+    assert registry.fetch(name, "2", tmp_path).read_bytes() == b"r2"
+    assert len(twin.requests("identity")) > asked
 
 
 REFUSALS = [

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pyarrow as pa
@@ -29,6 +30,7 @@ from noria.settings import CHECKOUT
 from tests.azure.twin.client import Twin
 
 pytestmark = pytest.mark.slow
+T = TypeVar("T")
 EXPLORE = CHECKOUT / "spark_jobs" / "explore.py"
 ROLE = {
     "error": {
@@ -94,6 +96,14 @@ def whole_log(jobs: SynapseJobs, job_id: str) -> str:
         if not text:
             return "".join(parts)
         parts.append(text)
+
+
+def first_words(jobs: SynapseJobs, job_id: str) -> None:
+    """Wait until the batch has written something."""
+    deadline = time.monotonic() + 30
+    while not whole_log(jobs, job_id):
+        assert time.monotonic() < deadline, f"batch {job_id} wrote nothing"
+        time.sleep(0.1)
 
 
 def processes(twin: Twin, word: str) -> list[psutil.Process]:
@@ -211,8 +221,7 @@ def test_cancel_ends_the_processes_and_may_be_said_twice(twin: Twin, jobs: Synap
     twin.set("synapse", endless=True)
     job_id = jobs.submit(NAME, script(""), [], lake=lake)
     running(jobs, job_id)
-    while not whole_log(jobs, job_id):
-        time.sleep(0.1)
+    first_words(jobs, job_id)
     assert whole_log(jobs, job_id) == "working for ever\n"
     assert processes(twin, "working for ever")
 
@@ -292,13 +301,29 @@ def test_a_pool_that_is_not_there_is_named(twin: Twin, lake: Lake, script) -> No
         elsewhere.submit(NAME, script(""), [], lake=lake)
 
 
-def test_tokens_that_expire_are_renewed(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+def test_a_token_that_is_refused_is_renewed_while_a_batch_is_followed(
+    twin: Twin, jobs: SynapseJobs, lake: Lake, script
+) -> None:
+    """All by one object, as a trigger holds it: each call presents a token that was good a moment ago."""
+
+    def refused_once(call: Callable[[], T]) -> T:
+        jobs.cancel("999999")  # it has a token
+        twin.set("identity", refuse_before=time.time())
+        seen = len(twin.requests("synapse"))
+        answer = call()
+        assert [request.status for request in twin.requests("synapse")[seen:]].count(401) == 1
+        return answer
+
     twin.set("synapse", endless=True)
-    lake.exists("x")  # its own token is a long one
-    twin.set("identity", lifetime_seconds=2)
-    job_id = jobs.submit(NAME, script(""), [], lake=lake)
-    time.sleep(2.2)
-    assert running(jobs, job_id)
+    options = jobs._options(NAME, lake.url("job.py"), [], {}, {})
+    job_id = str(refused_once(lambda: jobs._client.create(options, set())).id)
+    running(jobs, job_id)
+    assert refused_once(lambda: jobs.status(job_id)).state == "running"
+    first_words(jobs, job_id)
+    assert refused_once(lambda: jobs.log(job_id, 0)) == ("working for ever\n", 17)
+    refused_once(lambda: jobs.cancel(job_id))
+    assert jobs.status(job_id).state == "cancelled"
+    assert len(list(jobs._client.named(NAME))) == 1
 
 
 def test_a_token_that_was_refused_is_not_used_again(twin: Twin, jobs: SynapseJobs) -> None:

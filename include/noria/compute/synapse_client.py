@@ -7,7 +7,6 @@ times. So its retries are off, and what may pass is waited out here.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import logging
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from noria.azure.connection import AzureConnection
 from noria.azure.errors import Service, explained
+from noria.azure.renewal import Renewing, is_token_refused
 from noria.errors import AccessError, UnavailableError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 T = TypeVar("T")
 
 
-class PoolClient:
+class PoolClient(Renewing):
     """One Spark pool of a workspace.
 
     Every method raises UnavailableError after two minutes of throttling, failures or silence; AccessError, QuotaError
@@ -137,7 +137,7 @@ class PoolClient:
                 if time.monotonic() - started + pause > PATIENCE_SECONDS:
                     raise
             except AccessError as error:
-                if has_renewed or _status_of(error) != 401:
+                if has_renewed or not is_token_refused(error):
                     raise
                 self._forget_tokens()
                 pause, has_renewed = 0.0, True
@@ -145,12 +145,6 @@ class PoolClient:
             if (found := look()) is not None:
                 return found
         raise AssertionError("count ended")
-
-    def _forget_tokens(self) -> None:
-        """Use another credential: one keeps a token until it expires by this clock, whatever a service says."""
-        self._connection = dataclasses.replace(self._connection)
-        self.__dict__.pop("_sdk", None)
-        self.__dict__.pop("_plain", None)
 
     @cached_property
     def _sdk(self) -> SparkClient:
@@ -192,7 +186,3 @@ def pause_seconds(error: UnavailableError, failures: int) -> float:
         return max(doubled, _SETTLING_SECONDS)
     asked = answer.headers.get("Retry-After", "")
     return max(doubled, float(asked)) if asked.isdecimal() else doubled
-
-
-def _status_of(error: AccessError) -> int:
-    return getattr(error.__context__, "status_code", None) or 0

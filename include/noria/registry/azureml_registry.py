@@ -19,6 +19,7 @@ from typing_extensions import override
 from noria.azure import AzureConnection
 from noria.azure.errors import Service, explained
 from noria.azure.ml_client import ml_client
+from noria.azure.renewal import Renewing, renewing
 from noria.errors import BusyError, StorageError
 from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.registry.base import CHAMPION, Registry
@@ -28,7 +29,6 @@ from noria.registry.package import MODEL_FILE, checked, package
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Model
-    from azure.core.credentials import TokenCredential
     from azure.storage.blob import ContainerClient
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _RETRIES = dict.fromkeys(("retry_total", "retry_connect", "retry_read", "retry_s
 """Of a request to the storage account: 1 + 3 + 5 + 9 + 17 + 33 seconds."""
 
 
-class AzureMLRegistry(Registry):
+class AzureMLRegistry(Renewing, Registry):
     """Versions of models in Azure ML.
 
     The champion is the version with the highest number in the tag `noria.champion`.
@@ -61,10 +61,12 @@ class AzureMLRegistry(Registry):
         return next((v for v in self.history(name) if v.is_champion), None)
 
     @override
+    @renewing
     def history(self, name: str) -> list[ChampionVersion]:
         return _Versions(self._models(name)).history
 
     @override
+    @renewing
     def fetch(self, name: str, version: str, folder: Path) -> Path:
         with self._explained():
             found = self._client.models.get(name, version)
@@ -76,6 +78,7 @@ class AzureMLRegistry(Registry):
         return checked(file, found.tags["noria.model_sha256"], name, version)
 
     @override
+    @renewing
     def register(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> ChampionVersion:
         if decision.verdict != "promote" or decision.dry_run:
             raise ValueError(f"verdict {decision.verdict}, dry run {decision.dry_run}: nothing to register")
@@ -169,7 +172,7 @@ class AzureMLRegistry(Registry):
         what = f"{self._place}: storage account {store.account_name}, container {container}"
         with (
             explained(what, Service.ARTIFACTS),
-            ContainerClient(url, container, credential=self._credential, retry_policy=retries) as files,
+            ContainerClient(url, container, credential=self._connection.credential(), retry_policy=retries) as files,
         ):
             yield files
 
@@ -189,12 +192,8 @@ class AzureMLRegistry(Registry):
         return explained(self._place, Service.REGISTRY)
 
     @cached_property
-    def _credential(self) -> TokenCredential:
-        return self._connection.credential()
-
-    @cached_property
     def _client(self) -> MLClient:
-        return ml_client(self._connection, self._credential)
+        return ml_client(self._connection)
 
 
 class _Versions:

@@ -32,12 +32,17 @@ def mint(state: TwinState, resource: str, client_id: str = "system-assigned") ->
         "oid": str(uuid.uuid5(uuid.NAMESPACE_DNS, client_id)),
         "appid": client_id,
         "jti": str(uuid.uuid4()),
+        "xms_minted": now,
     }
     return state.plant(jwt.encode(claims, state.signing_key, algorithm="HS256")), expires
 
 
 def refusal(state: TwinState, authorization: str, audiences: Collection[str]) -> str | None:
-    """Why a request with this header is not let in; none if it is."""
+    """Why a request with this header is not let in; none if it is.
+
+    The knob `refuse_before` of `identity` refuses tokens that were made before this second, although they have not
+    expired: what a client knows only when it is told.
+    """
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         return "no bearer token came with the request"
@@ -49,6 +54,8 @@ def refusal(state: TwinState, authorization: str, audiences: Collection[str]) ->
         return "the access token has expired"
     except jwt.InvalidTokenError as error:
         return f"the access token is not one of this tenant's: {error}"
+    if claims["xms_minted"] < state.knob("identity", "refuse_before", 0.0):
+        return "the access token has expired"
     if claims["tid"] != state.tenant:
         return (
             f"the access token is from the wrong issuer {claims['iss']}; expected {ISSUER.format(tenant=state.tenant)}"

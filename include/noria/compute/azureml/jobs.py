@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from noria.azure import AzureConnection
 from noria.azure.errors import Service, explained, refused
 from noria.azure.ml_client import ml_client
+from noria.azure.renewal import Renewing, renewing
 from noria.compute.azureml import image
 from noria.compute.azureml.code import code_snapshot
 from noria.compute.azureml.command import stage_job
@@ -39,7 +40,7 @@ _DRIVER_LOGS = (
 )
 
 
-class AzureMLJobs:
+class AzureMLJobs(Renewing):
     """Jobs of the workspace that a connection names; a `RemoteJobs`.
 
     Args:
@@ -86,6 +87,7 @@ class AzureMLJobs:
         """Work on many partitions as a parallel job; as `submit_stage`."""
         return self._submit(lambda given: partitions_job(given, partitions, run), run, settings, name=name, tags=tags)
 
+    @renewing
     def status(self, job_id: str) -> JobStatus:
         """How the job is now, in Azure ML's word, with the reason where it has failed.
 
@@ -99,6 +101,7 @@ class AzureMLJobs:
                 return JobStatus(state, word)
             return JobStatus(state, self._reason(job_id))
 
+    @renewing
     def log(self, job_id: str, position: int) -> tuple[str, int]:
         """What the job's driver has written from byte `position` on, and the next position.
 
@@ -120,6 +123,7 @@ class AzureMLJobs:
         data = data[: data.rfind(b"\n") + 1] or data  # a line that is being written is told when it is whole
         return data.decode(errors="replace"), position + len(data)
 
+    @renewing
     def cancel(self, job_id: str) -> None:
         """Ask Azure ML to end the job; nothing happens where it has ended, or where there is none."""
         with self._explained():
@@ -138,6 +142,7 @@ class AzureMLJobs:
         studio = _STUDIO.get(self._connection.get("cloud"), "https://ml.azure.com")
         return f"{studio}/runs/{job_id}?wsid={self._scope}"
 
+    @renewing
     def _submit(
         self,
         make: Callable[[Frame], Job],
