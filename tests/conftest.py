@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.azure.twin.fixtures", "tests.azure.live"]
+pytest_plugins = ["tests.azure.live", "tests.azure.twin.fixtures"]
 
 
 MINUTES = ("azure/test_retrain.py", "integration/test_launcher.py")

@@ -6,12 +6,14 @@ and `Live` in the twin's place. What only a twin can do (faults, records of requ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any, NoReturn
 import pytest
 
 from noria.azure import CONNECTIONS, LAKE, ML, SYNAPSE, AzureConnection
+from noria.errors import StorageError
 from noria.lake import open_lake
 from noria.settings import CHECKOUT
 
@@ -27,6 +30,11 @@ VARIABLE = "NORIA_AZURE_ENV"
 """Names another file than .env.azure."""
 BACKEND = "AIRFLOW__SECRETS__BACKEND"
 NEEDED = (LAKE, SYNAPSE, ML)
+OF_A_CONTRACT = {"back_end": "abfs", "registry": "azureml"}
+"""Parameters of contracts for several back ends, and what of them is Azure's."""
+SLOWER = 30
+"""A pool of Spark and a cluster's nodes take minutes to start, and an image is built once."""
+LEASE_SECONDS = 45
 OF_THE_TWIN = {"test_twin.py", "test_control_plane.py", "test_live.py"}
 """Files whose tests say something of the twin itself."""
 SECRETS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD")
@@ -68,23 +76,33 @@ class Live:
                 found += [connection.password, connection.get("connection_string"), connection.get("certificate_data")]
         return [secret for secret in found if secret]
 
+    @contextlib.contextmanager
+    def living(self, patch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Its variables in os.environ for the length of a context; nothing stands guard."""
+        for name, value in self.environment.items():
+            patch.setenv(name, value)
+        yield
+
+    def secret(self, name: str, value: str) -> None:
+        """A connection for tests; as a variable, since the vault of a subscription is left as it is."""
+        conn_id = name.removeprefix("airflow-connections-").replace("-", "_")
+        self.airflow_environment[_variable(conn_id)] = value
+
     def reset(self) -> None:
         """Nothing was set."""
 
-    def wrong_bodies(self) -> list[str]:
-        """Azure refuses them itself."""
-        return []
-
-    def refused(self) -> list[str]:
-        """Nothing stands guard."""
-        return []
-
     def remove(self) -> None:
         """What the tests have left in the lake."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            open_lake(self._root, self.connection(LAKE)).remove(self._folder)
+        end = time.monotonic() + LEASE_SECONDS
+        with pytest.MonkeyPatch.context() as patch, self.living(patch):
+            lake = open_lake(self._root, self.connection(LAKE))
+            while True:
+                try:
+                    return lake.remove(self._folder)
+                except StorageError:  # somebody who was killed still holds a lock
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(2)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -106,11 +124,10 @@ class LiveFixtures:
         live.remove()
 
     @pytest.fixture
-    def twin(self, twin_process: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
+    def twin(self, twin_process: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
         """The subscription, with its variables in os.environ."""
-        for name, value in twin_process.environment.items():
-            monkeypatch.setenv(name, value)
-        return twin_process
+        with twin_process.living(monkeypatch):
+            yield twin_process
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -133,12 +150,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.name not in OF_THE_TWIN and _uses_the_twin(item):
             item.add_marker("azure_live")
+            item.add_marker(pytest.mark.timeout(SLOWER * 300))
 
 
 def _uses_the_twin(item: pytest.Item) -> bool:
     """Whether it names the twin, or is the part of a contract for several back ends that needs it."""
-    back_end = getattr(getattr(item, "callspec", None), "params", {}).get("back_end")
-    return back_end == "abfs" or bool({"twin", "twin_process"} & set(getattr(item, "fixturenames", ())))
+    params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    if any(params.get(name) == value for name, value in OF_A_CONTRACT.items()):
+        return True
+    return bool({"twin", "twin_process"} & set(getattr(item, "fixturenames", ())))
+
+
+def patience(twin: object, seconds: float) -> float:
+    """How long to wait where the twin needs so many seconds."""
+    return seconds * SLOWER if isinstance(twin, Live) else seconds
 
 
 def is_wanted(config: pytest.Config) -> bool:
@@ -151,7 +176,7 @@ def _variable(conn_id: str) -> str:
 
 
 def _variables() -> dict[str, str]:
-    """The file's variables and those of this process, which win; nothing else of this process."""
+    """Those of this process, which win, and the file's; the profile is always `azure`."""
     file = Path(os.environ.get(VARIABLE) or CHECKOUT / ".env.azure")
     found: dict[str, str] = {}
     for line in file.read_text().splitlines() if file.exists() else ():

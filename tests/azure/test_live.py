@@ -17,6 +17,7 @@ from tests.azure.twin.client import Twin
 pytestmark = pytest.mark.slow
 BARE = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 DOCTOR = "tests/azure/test_doctor.py"
+LIVEABLE = f"{DOCTOR}::test_connections_that_are_missing_unreadable_or_incomplete"
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,24 +36,32 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert "docs/azure.md" in said.stderr
 
 
-def test_nothing_of_it_is_run_by_default() -> None:
-    said = run({}, "-m", "not azure_live", "--collect-only", DOCTOR)
+def the_file(twin: Twin, folder: Path) -> dict[str, str]:
+    """Variables of a shell that names a file with all that leads to this twin, as to a subscription."""
+    file, own = folder / "env", twin.environment | {"NORIA_LAKE_URL": twin.lake_url()}
+    file.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in own.items()))
+    # The certificate and the guard are for these tests' sake: they have to be there when Python starts.
+    start = {name: own[name] for name in ("PYTHONPATH", "NORIA_TWIN_GUARD", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
+    return start | {"NORIA_AZURE_ENV": str(file), "NORIA_LAKE_URL": own["NORIA_LAKE_URL"]}
+
+
+def test_a_plain_run_leaves_the_subscription_alone(twin: Twin, tmp_path: Path) -> None:
+    """Though everything that leads there is set, for the file and for the shell."""
+    said = run(twin.environment | the_file(twin, tmp_path), LIVEABLE)
     assert said.returncode == 0, said.stdout
-    assert "deselected" not in said.stdout
+    assert "1 passed" in said.stdout and "deselected" not in said.stdout
+    assert not twin.requests()
 
 
 def test_the_suite_runs_on_what_the_file_names(twin: Twin, tmp_path: Path) -> None:
-    own, root = twin.environment, twin.lake_url()
-    file = tmp_path / "env"
-    lines = [f"{name}={shlex.quote(value)}\n" for name, value in (own | {"NORIA_LAKE_URL": root}).items()]
-    file.write_text("".join(lines))
-    # The certificate and the guard are for this test's sake: they have to be there when Python starts.
-    start = {name: own[name] for name in ("PYTHONPATH", "NORIA_TWIN_GUARD", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
-    wanted = "all_is_well or missing_unreadable or wrong_tenant or who_is_let_in"
-    files = (DOCTOR, "tests/azure/test_twin.py")
-    said = run(start | {"NORIA_AZURE_ENV": str(file)}, "-m", "azure_live", "-rs", "-k", wanted, *files)
+    found = the_file(twin, tmp_path)
+    wanted = "missing_unreadable or full_quota_and or who_is_let_in or a_new_registry or went_well"
+    files = (DOCTOR, "tests/azure/test_twin.py", "tests/azure/test_lake_faults.py", "tests/contract/test_registry.py")
+    said = run(found, "-m", "azure_live", "-rs", "-k", wanted, *files)
     assert said.returncode == 0, said.stdout
-    assert "2 passed, 1 skipped" in said.stdout, said.stdout
+    assert "3 passed, 1 skipped" in said.stdout, said.stdout
     assert "it needs 'set', which only the twin has" in said.stdout
     assert not twin.requests(method="POST")
-    assert not list(open_lake(root, twin.connection("adls_default")).list("")), "what was left is removed"
+    assert not list(open_lake(found["NORIA_LAKE_URL"], twin.connection("adls_default")).list("")), (
+        "what was left is removed"
+    )
