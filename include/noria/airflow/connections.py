@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from noria.airflow.secrets_backend import confirm_absent
 from noria.azure import CONNECTIONS, AzureConnection
 from noria.errors import InputError
 from noria.settings import Settings
@@ -23,7 +24,12 @@ def open_workspace(settings: Settings) -> Workspace:
 
 
 def azure_connections(settings: Settings) -> dict[str, str]:
-    """The connections of the profile azure that exist, as JSON; none for any other profile."""
+    """The connections of the profile azure that exist, as JSON; none for any other profile.
+
+    Raises:
+        UnavailableError: It is not sure that one that was not found does not exist. Without `azureml_production` a
+            model would be judged and registered in another workspace.
+    """
     if settings.profile != "azure":
         return {}
     found = ((conn_id, _find(conn_id)) for conn_id in CONNECTIONS)
@@ -55,6 +61,7 @@ def required_connection(conn_id: str) -> AzureConnection:
 
     Raises:
         InputError: There is none.
+        UnavailableError: A secrets backend does not say whether there is one.
     """
     connection = _find(conn_id)
     if connection is None:
@@ -73,4 +80,5 @@ def _find(conn_id: str) -> Connection | None:
     try:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
+        confirm_absent(conn_id)
         return None
