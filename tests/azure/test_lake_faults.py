@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -64,7 +65,7 @@ class TestItPasses:
     """Faults that go by."""
 
     def test_503_in_the_middle_of_an_upload(self, lake: Lake, twin: Twin, file: Path) -> None:
-        twin.fault("storage", method="PUT", path=BLOCK, after=2, seconds=1.5, status=503, headers=BUSY)
+        twin.fault("storage", method="PUT", path=BLOCK, after=2, times=4, status=503, headers=BUSY)
         lake.put(file, "data.bin")
         sent = twin.requests("storage", "PUT", BLOCK)
         assert len([seen for seen in sent if seen.status == 201]) == 5  # no block twice
@@ -73,7 +74,7 @@ class TestItPasses:
 
     def test_503_in_the_middle_of_a_download(self, lake: Lake, twin: Twin, file: Path) -> None:
         lake.put(file, "data.bin")
-        twin.fault("storage", method="GET", after=2, seconds=1, status=503, headers=BUSY)
+        twin.fault("storage", method="GET", after=2, times=3, status=503, headers=BUSY)
         assert read_whole(lake, "data.bin") == file.read_bytes()
         assert any(seen.status == 503 for seen in twin.requests("storage", "GET"))
 
@@ -85,11 +86,15 @@ class TestItPasses:
         assert [seen.status for seen in twin.requests("storage", "PUT")] == [429, 201]
 
     def test_throttled_on_every_call(self, lake: Lake, twin: Twin, file: Path) -> None:
-        twin.fault("storage", seconds=1.2, status=429, headers=BUSY)
+        twin.fault("storage", times=3, status=429, headers=BUSY)
+        begun = time.monotonic()
         assert lake.create("a.json", b"1")
+        assert time.monotonic() - begun > 0.75 * (0.5 + 1)  # it waits longer and longer
+        for method in ("PUT", "GET"):
+            twin.fault("storage", method=method, times=2, status=429, headers=BUSY)
         lake.put(file, "data.bin")
         assert read_whole(lake, "data.bin") == file.read_bytes()
-        assert len([seen for seen in twin.requests("storage") if seen.fault]) < 10  # it waits longer and longer
+        assert len([seen for seen in twin.requests("storage") if seen.fault]) == 7
         assert client.RETRY_SECONDS >= 60
 
     def test_no_answer_in_time(self, lake: Lake, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +167,10 @@ OPERATIONS: dict[str, Callable[[Lake, Path], Any]] = {
 }
 
 
+FEW = ("read", "put", "lock")
+"""By adlfs, in several requests, and without adlfs: for refusals that reach each operation in the same way."""
+
+
 @pytest.fixture(params=OPERATIONS)
 def refused(request: pytest.FixtureRequest, twin: Twin, file: Path) -> Callable[..., str]:
     """What an operation says when it is refused; it is of the given kind, and tells no secret."""
@@ -186,15 +195,18 @@ class TestItIsRefused:
         assert "container deleted of storage account devstoreaccount1" in said
         assert "ContainerNotFound" in said and "Create it" in said
 
+    @pytest.mark.parametrize("refused", FEW, indirect=True)
     def test_a_missing_role(self, lake: Lake, twin: Twin, refused: Callable[..., str]) -> None:
         twin.fault("storage", status=403, headers={"x-ms-error-code": "AuthorizationPermissionMismatch"})
         said = refused(lake, StorageAccessError)
         assert "may not" in said and "role Storage Blob Data Contributor on the container" in said
 
+    @pytest.mark.parametrize("refused", FEW, indirect=True)
     def test_a_wrong_tenant(self, lake: Lake, twin: Twin, refused: Callable[..., str]) -> None:
         twin.set("identity", tenant="00000000-0000-0000-0000-000000000000")
         assert "tenant" in refused(lake, StorageAccessError)
 
+    @pytest.mark.parametrize("refused", FEW, indirect=True)
     def test_busy_for_too_long(
         self, lake: Lake, twin: Twin, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
     ) -> None:
@@ -240,21 +252,23 @@ class TestLock:
     def test_it_is_renewed_while_it_is_held(self, lake: Lake, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
         with lake.lock("x"):
-            time.sleep(1)
-        assert len(twin.requests("storage", "PUT", "comp=lease")) > 5
+            deadline = time.monotonic() + 30
+            while len(twin.requests("storage", "PUT", "comp=lease")) < 5 and time.monotonic() < deadline:
+                time.sleep(0.05)
+        assert time.monotonic() < deadline
         assert lease.RENEW_SECONDS < lease.LEASE_SECONDS / 2
 
     def test_the_answer_to_the_acquisition_is_lost(self, lake: Lake, twin: Twin) -> None:
         with lake.lock("x"):
             pass
         twin.fault("storage", method="PUT", path="comp=lease", times=1, lose_response=True)
-        with lake.lock("x", wait_seconds=1):
+        with lake.lock("x", wait_seconds=20):
             pass
 
     def test_a_lock_that_went_to_somebody_else_is_noticed(self, lake: Lake, container: ContainerClient) -> None:
         with pytest.raises(StorageUnavailableError, match="went to somebody else while it was held"), lake.lock("x"):
             BlobLeaseClient(container.get_blob_client(blob_name(lake, ".locks/x.lock"))).break_lease(0)
-            with lake.lock("x", wait_seconds=1):
+            with lake.lock("x", wait_seconds=20):
                 pass
 
     def test_an_error_under_a_lost_lock_is_not_hidden(self, lake: Lake, container: ContainerClient) -> None:
@@ -269,6 +283,42 @@ class TestLock:
         with lake.lock("x"):
             twin.fault("storage", path="comp=lease", seconds=1, status=503, headers=BUSY)
             time.sleep(1)
+
+    def test_a_lost_answer_to_a_renewal_does_not_take_the_lock_away(
+        self, lake: Lake, twin: Twin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert lease.RENEW_SECONDS + 2 * lease.RENEWAL_SECONDS + 1 < lease.LEASE_SECONDS
+        assert lease.ANSWER_SECONDS < lease.RENEWAL_SECONDS
+        monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+        monkeypatch.setattr(lease, "ANSWER_SECONDS", 0.5)
+        with lake.lock("x") as still_held:
+            twin.fault("storage", method="PUT", path="comp=lease", times=1, hold_seconds=30)
+            time.sleep(1.5)
+            assert len(twin.requests("storage", "PUT", "comp=lease")) > 3
+            still_held()
+        assert not caplog.records
+
+    def test_a_holder_that_is_cut_off_knows_before_the_lease_is_over(
+        self, lake: Lake, twin: Twin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+        monkeypatch.setattr(lease, "RENEWAL_SECONDS", 0.5)
+        monkeypatch.setattr(lease, "_MARGIN_SECONDS", lease.LEASE_SECONDS - 1.0)
+        with lake.lock("x") as still_held:
+            twin.fault("storage", path="comp=lease", status=503, headers={"Retry-After": "30", **BUSY})
+            time.sleep(2)
+            assert [record for record in caplog.records if "may be somebody else's" in record.getMessage()]
+            with pytest.raises(StorageUnavailableError, match="cannot lock"):
+                still_held()
+            twin.reset()
+
+    def test_who_asks_is_told_that_it_went_to_somebody_else(self, lake: Lake, container: ContainerClient) -> None:
+        with contextlib.suppress(StorageUnavailableError), lake.lock("x") as still_held:
+            BlobLeaseClient(container.get_blob_client(blob_name(lake, ".locks/x.lock"))).break_lease(0)
+            with lake.lock("x", wait_seconds=20):
+                pass
+            with pytest.raises(StorageUnavailableError, match="went to somebody else while it was held"):
+                still_held()
 
 
 class TestHierarchicalNamespace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -58,8 +58,12 @@ class Lake(ABC):
         """Remove a file or a folder with all in it; nothing happens where nothing stands."""
 
     @abstractmethod
-    def lock(self, name: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> AbstractContextManager[None]:
+    def lock(self, name: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> AbstractContextManager[Callable[[], None]]:
         """Held by one at a time among all that use this lake; free again soon after a holder was killed.
+
+        A holder that was cut off for half a minute may have lost it. So the context gives a function that raises
+        StorageUnavailableError where the lock cannot be shown to be held still, for right before what must not be done
+        by two; the end of the context asks it too.
 
         Raises:
             BusyError: Somebody else has held it for `wait_seconds`.

@@ -35,7 +35,7 @@ def promote(run: Run, workspace: Workspace) -> Decision:
     """
     candidate = workspace.require(run, "train", Candidate)
     registry, name = workspace.registry, run.pipeline.name
-    with workspace.lake.lock(f"promote-{name}"), scratch(workspace.settings.home / "tmp") as folder:
+    with workspace.lake.lock(f"promote-{name}") as still_held, scratch(workspace.settings.home / "tmp") as folder:
         history = registry.history(name)
         decision = gate.decide(candidate, _champion(run, candidate, history, workspace, folder), run.pipeline.gate)
         for rule in decision.rules:
@@ -45,6 +45,7 @@ def promote(run: Run, workspace: Workspace) -> Decision:
             return decision
         with workspace.lake.local(candidate.model) as model_file:
             _check_model(candidate, model_file)
+            still_held()
             version = registry.register(run, candidate, decision, model_file)
             champion = version if version.is_champion else registry.champion(name)
     log.info("version %s of %s is registered", version.version, name)

@@ -115,22 +115,26 @@ class AbfsLake(Lake):
 
     @override
     @contextlib.contextmanager
-    def lock(self, name: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+    def lock(self, name: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[Callable[[], None]]:
         from noria.lake.abfs.lease import Lease
 
         path = f"{_LOCKS}/{name}.lock"
         lease = Lease(self._blobs.client(self._at(path)), self._ask)
-        with self._explained("lock", path):
-            if not lease.acquire(wait_seconds):
-                raise busy(self, name, wait_seconds)
-        with lease.renewed():
-            yield
+
+        def confirm(patience_seconds: float | None = None) -> None:
             with self._explained("lock", path):
-                if not lease.held():
+                if not lease.held(patience_seconds):
                     raise StorageUnavailableError(
                         f"the lock {name!r} of the lake {self.root} went to somebody else while it was held",
                         remedy="The task tries again; what was done under the lock may have been done twice.",
                     )
+
+        with self._explained("lock", path):
+            if not lease.acquire(wait_seconds):
+                raise busy(self, name, wait_seconds)
+        with lease.renewed():
+            yield confirm
+            confirm(LOCK_WAIT_SECONDS)
 
     # What the methods share
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import threading
@@ -16,6 +17,13 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 30
 """How long a lease outlives its holder; Azure allows 15 to 60."""
 RENEW_SECONDS = 10.0
+"""How long after a renewal the next one is due."""
+ANSWER_SECONDS = 5.0
+"""Silence after which the answer to a renewal counts as lost; others wait longer, and would lose the lease with it."""
+RENEWAL_SECONDS = 8.0
+"""How long one renewal is tried again, whatever the service asks to wait: two that fail fit between `RENEW_SECONDS` and
+the end of the lease."""
+_MARGIN_SECONDS, _PAUSE_SECONDS = 2.0, 1.0
 _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 1.0
 
 
@@ -33,11 +41,12 @@ class Lease:
         self._blob, self._ask = blob, ask
         # It proposes an id of its own, so an acquisition whose answer was lost is repeated, not refused.
         self._lease: BlobLeaseClient = BlobLeaseClient(blob)
+        self._sure_until = 0.0
 
     def acquire(self, wait_seconds: float) -> bool:
         """Wait for it; whether it is held now."""
         end, pause = time.monotonic() + wait_seconds, _POLL_SECONDS
-        while not self._ask(self._try):
+        while not (self._ask(self._try) and (self.is_sure or self.held())):
             if time.monotonic() + pause > end:
                 return False
             time.sleep(pause)
@@ -56,35 +65,65 @@ class Lease:
             over.set()
             keeper.join()
             with contextlib.suppress(Exception):  # then it ends by itself
-                self._ask(self._lease.release)
+                self._ask(self._release)
 
-    def held(self) -> bool:
-        """Whether nobody else has had it since it was acquired; a lease can be renewed as long as that is so."""
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody else can have it yet, by this machine's clock and the last renewal that is known of."""
+        return time.monotonic() < self._sure_until
+
+    def held(self, patience_seconds: float | None = None) -> bool:
+        """Renew it; whether nobody else has had it since it was acquired, for as long as that is so it can be renewed.
+
+        Raises:
+            TimeoutError: There is no answer for `patience_seconds`, or RENEWAL_SECONDS.
+        """
         from azure.core.exceptions import HttpResponseError
 
         try:
-            self._ask(self._lease.renew)
+            self._ask(self._renew, patience_seconds or RENEWAL_SECONDS)
         except HttpResponseError as error:
             if error.status_code not in (404, 409, 412):
                 raise
+            self._sure_until = 0.0
             return False
         return True
 
     def _keep(self, over: threading.Event) -> None:
-        while not over.wait(RENEW_SECONDS):
+        pause, warned = RENEW_SECONDS, False
+        while not over.wait(pause):
             try:
                 if not self.held():
                     log.warning("the lease on %s is lost", self._blob.blob_name)
                     return
+                pause, warned = RENEW_SECONDS, False
             except Exception as error:  # the next renewal, or the last one, tells
+                pause = min(_PAUSE_SECONDS, RENEW_SECONDS)
                 log.warning("the lease on %s was not renewed: %s", self._blob.blob_name, type(error).__name__)
+            if not (self.is_sure or warned):
+                warned = True
+                log.warning("the lease on %s may be somebody else's by now", self._blob.blob_name)
+
+    async def _renew(self, patience_seconds: float) -> None:
+        begun = time.monotonic()
+        await asyncio.wait_for(self._lease.renew(read_timeout=ANSWER_SECONDS), patience_seconds)
+        self._sure(begun)
+
+    async def _release(self) -> None:
+        await asyncio.wait_for(self._lease.release(), RENEWAL_SECONDS)
+
+    def _sure(self, begun: float) -> None:
+        """The service counts from when it did what was asked, which was after `begun`."""
+        self._sure_until = begun + LEASE_SECONDS - _MARGIN_SECONDS
 
     async def _try(self) -> bool:
         from azure.core.exceptions import HttpResponseError, ResourceExistsError
 
+        begun = time.monotonic()
         with contextlib.suppress(ResourceExistsError):
             try:
                 await self._lease.acquire(lease_duration=LEASE_SECONDS)
+                self._sure(begun)
                 return True
             except HttpResponseError as error:
                 if error.error_code == "LeaseAlreadyPresent":
