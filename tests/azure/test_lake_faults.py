@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -282,6 +283,42 @@ class TestLock:
         with lake.lock("x"):
             twin.fault("storage", path="comp=lease", seconds=1, status=503, headers=BUSY)
             time.sleep(1)
+
+    def test_a_lost_answer_to_a_renewal_does_not_take_the_lock_away(
+        self, lake: Lake, twin: Twin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert lease.RENEW_SECONDS + 2 * lease.RENEWAL_SECONDS + 1 < lease.LEASE_SECONDS
+        assert lease.ANSWER_SECONDS < lease.RENEWAL_SECONDS
+        monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+        monkeypatch.setattr(lease, "ANSWER_SECONDS", 0.5)
+        with lake.lock("x") as still_held:
+            twin.fault("storage", method="PUT", path="comp=lease", times=1, hold_seconds=30)
+            time.sleep(1.5)
+            assert len(twin.requests("storage", "PUT", "comp=lease")) > 3
+            still_held()
+        assert not caplog.records
+
+    def test_a_holder_that_is_cut_off_knows_before_the_lease_is_over(
+        self, lake: Lake, twin: Twin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+        monkeypatch.setattr(lease, "RENEWAL_SECONDS", 0.5)
+        monkeypatch.setattr(lease, "_MARGIN_SECONDS", lease.LEASE_SECONDS - 1.0)
+        with lake.lock("x") as still_held:
+            twin.fault("storage", path="comp=lease", status=503, headers={"Retry-After": "30", **BUSY})
+            time.sleep(2)
+            assert [record for record in caplog.records if "may be somebody else's" in record.getMessage()]
+            with pytest.raises(StorageUnavailableError, match="cannot lock"):
+                still_held()
+            twin.reset()
+
+    def test_who_asks_is_told_that_it_went_to_somebody_else(self, lake: Lake, container: ContainerClient) -> None:
+        with contextlib.suppress(StorageUnavailableError), lake.lock("x") as still_held:
+            BlobLeaseClient(container.get_blob_client(blob_name(lake, ".locks/x.lock"))).break_lease(0)
+            with lake.lock("x", wait_seconds=20):
+                pass
+            with pytest.raises(StorageUnavailableError, match="went to somebody else while it was held"):
+                still_held()
 
 
 class TestHierarchicalNamespace:
