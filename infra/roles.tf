@@ -1,20 +1,29 @@
 # Who may do what, and which call needs it: the whole list. docs/azure.md shows the same; a test compares the two.
 
 locals {
-  airflow = azurerm_user_assigned_identity.airflow.principal_id
+  # Airflow's roles, and for whom: its identity, and people who run Noria where they sit.
+  users = merge(
+    { airflow = azurerm_user_assigned_identity.airflow.principal_id },
+    { for id in var.developer_object_ids : "developer_${id}" => id },
+  )
   jobs    = azurerm_user_assigned_identity.jobs.principal_id
   lake    = azurerm_storage_container.container["lake"].id
 
   grants = merge(
+    { for user, id in local.users : "${user}_lake" => {
+      principal = id, role = "Storage Blob Data Contributor", scope = local.lake
+      why       = "Reads, exclusive creates and leases of the lake; a Spark batch runs as whoever submitted it."
+    } },
+    { for user, id in local.users : "${user}_vault" => {
+      principal = id, role = "Key Vault Secrets User", scope = azurerm_key_vault.vault["airflow"].id
+      why       = "Airflow's secrets backend reads connections."
+    } },
+    { for pair in setproduct(keys(local.users), local.workspaces) : "${pair[0]}_storage_${pair[1]}" => {
+      principal = local.users[pair[0]], role = "Storage Blob Data Contributor"
+      scope     = azurerm_storage_account.account[pair[1]].id
+      why       = "Uploads a job's code or a promoted model, downloads a model; the containers are named by Azure ML."
+    } },
     {
-      airflow_lake = {
-        principal = local.airflow, role = "Storage Blob Data Contributor", scope = local.lake
-        why       = "Reads, exclusive creates and leases of the lake; a Spark batch runs as whoever submitted it."
-      }
-      airflow_vault = {
-        principal = local.airflow, role = "Key Vault Secrets User", scope = azurerm_key_vault.vault["airflow"].id
-        why       = "Airflow's secrets backend reads connections."
-      }
       jobs_lake = {
         principal = local.jobs, role = "Storage Blob Data Contributor", scope = local.lake
         why       = "python -m noria.jobs.train reads the snapshot and writes the model and its record."
@@ -33,10 +42,6 @@ locals {
         why       = "The workspace's own file system: Spark's event logs."
       }
     },
-    { for name in local.workspaces : "airflow_storage_${name}" => {
-      principal = local.airflow, role = "Storage Blob Data Contributor", scope = azurerm_storage_account.account[name].id
-      why       = "Uploads a job's code or a promoted model, downloads a model; the containers are named by Azure ML."
-    } },
     { for name in local.workspaces : "workspace_storage_${name}" => {
       principal = azurerm_user_assigned_identity.workspace[name].principal_id
       role      = "Contributor", scope = azurerm_storage_account.account[name].id
@@ -74,9 +79,9 @@ locals {
   )
 
   # These need the workspaces, which need the roles above.
-  workspace_grants = { for name in local.workspaces : "airflow_${name}" => {
-    principal = local.airflow, role = "AzureML Data Scientist"
-    scope     = azurerm_machine_learning_workspace.workspace[name].id
+  workspace_grants = { for pair in setproduct(keys(local.users), local.workspaces) : join("_", pair) => {
+    principal = local.users[pair[0]], role = "AzureML Data Scientist"
+    scope     = azurerm_machine_learning_workspace.workspace[pair[1]].id
     why       = "Submits, follows and cancels jobs, registers environments and models. The narrowest role there is."
   } }
 }
@@ -98,11 +103,12 @@ resource "azurerm_role_assignment" "workspace_grant" {
 }
 
 # Submit, follow and cancel Spark batches on this pool and read their logs. Synapse keeps roles of its own.
-resource "azurerm_synapse_role_assignment" "airflow_pool" {
+resource "azurerm_synapse_role_assignment" "pool" {
+  for_each              = local.users
   synapse_spark_pool_id = azurerm_synapse_spark_pool.noria.id
   role_name             = "Synapse Compute Operator"
-  principal_id          = local.airflow
-  principal_type        = "ServicePrincipal"
+  principal_id          = each.value
+  principal_type        = each.key == "airflow" ? "ServicePrincipal" : "User"
 
   depends_on = [azurerm_synapse_firewall_rule.allowed] # the workspace itself is asked, through its firewall
 }

@@ -28,6 +28,12 @@ variable "operator_object_ids" {
   type        = set(string)
 }
 
+variable "developer_object_ids" {
+  description = "Entra ID object ids of people who get Airflow's roles, to run Noria where they sit; none if not said."
+  type        = set(string)
+  default     = []
+}
+
 variable "allowed_ip_ranges" {
   description = "IPv4 ranges (CIDR) that reach the key vault and Synapse: Airflow's workers and whoever runs Terraform."
   type        = list(string)

@@ -20,6 +20,7 @@ from tests.support.azurerm.provider import schemas
 from tests.support.tables import table
 from tests.support.terraform import INFRA, Terraform, terraform
 
+DEVELOPER = "11111111-0000-0000-0000-000000000000"
 DOCS = INFRA.parent / "docs" / "azure.md"
 
 
@@ -58,7 +59,10 @@ def tf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terraform]:
 
 @pytest.fixture(scope="module", params=["dev", "prod"])
 def deployment(tf: Terraform, request: pytest.FixtureRequest) -> Deployment:
-    return Deployment(request.param, tf.apply(f"-var-file=environments/{request.param}.tfvars"))
+    words = [f"-var-file=environments/{request.param}.tfvars"]
+    if request.param == "dev":
+        words.append(f'-var=developer_object_ids=["{DEVELOPER}"]')
+    return Deployment(request.param, tf.apply(*words))
 
 
 # What must never be otherwise
@@ -181,6 +185,7 @@ def grants(deployment: Deployment) -> set[tuple[str, str, str]]:
         r"application_insights\.ml": "Application Insights",
         r"synapse_spark_pool\.noria": "Spark pool",
         r"0{8}-.*": "operators",
+        DEVELOPER: "developer",
     }
 
     def name(value: str) -> str:
@@ -195,7 +200,15 @@ def grants(deployment: Deployment) -> set[tuple[str, str, str]]:
 
 def test_the_roles_are_those_of_the_documentation_and_no_others(deployment: Deployment) -> None:
     told = {(row[0].strip("`"), row[1], row[2]) for row in table(DOCS, "Roles")}
-    assert grants(deployment) == told
+    assert {grant for grant in grants(deployment) if grant[0] != "developer"} == told
+
+
+def test_a_developer_gets_the_roles_of_airflow(deployment: Deployment) -> None:
+    found = {(role, scope) for who, role, scope in grants(deployment) if who == "developer"}
+    airflow = {(role, scope) for who, role, scope in grants(deployment) if who == "airflow"}
+    assert found == (airflow if deployment.environment == "dev" else set()), "none by default"
+    types = {g["principal_type"] for g in deployment.of("synapse_role_assignment") if g["principal_id"] == DEVELOPER}
+    assert types <= {"User"}
 
 
 def test_every_role_says_what_needs_it(deployment: Deployment) -> None:
@@ -208,8 +221,8 @@ def test_nobody_owns_anything_and_nothing_is_granted_on_everything(deployment: D
         assert role not in ("Owner", "User Access Administrator")
         assert role != "Contributor" or identity == "workspace"
     assert group not in {g["scope"] for g in deployment.of("role_assignment")}
-    lake = {"airflow", "jobs"}
-    assert {who for who, _, scope in grants(deployment) if scope == "container `lake`"} == lake
+    lake = {"airflow", "jobs", "developer"}
+    assert lake - {"developer"} <= {who for who, _, scope in grants(deployment) if scope == "container `lake`"} <= lake
     assert not [g for g in grants(deployment) if g[2] == "storage account of the lake"]
 
 
@@ -247,6 +260,18 @@ def test_the_connections_are_those_that_the_code_reads(deployment: Deployment) -
         names = {w["name"] for w in deployment.of("machine_learning_workspace")}
         assert connection.require("workspace") in names
         assert connection.require("subscriptionId") and connection.require("resourceGroup")
+
+
+def test_whoever_is_signed_in_at_a_laptop_takes_them_as_they_stand(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/azure.md says: they name Airflow's identity, and the variable passes it over."""
+    setting = "AZURE_TOKEN_CREDENTIALS=AzureCliCredential"
+    assert setting in DOCS.read_text()
+    monkeypatch.setenv(*setting.split("="))
+    for conn_id, text in deployment.outputs["connections"].items():
+        credential: Any = AzureConnection.parse(conn_id, text).credential()
+        assert [type(c).__name__ for c in credential.credentials] == ["AzureCliCredential"]
 
 
 def documented_extras() -> dict[str, list[str]]:
