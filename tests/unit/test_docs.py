@@ -201,3 +201,8 @@ def test_the_workflow_runs_the_same_tests_on_every_supported_python_with_pinned_
     for step in job["steps"]:
         assert re.search(r"@[0-9a-f]{40}$", step.get("uses", "@" + "0" * 40))
     assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_compose_and_the_twin_have_the_same_azurite() -> None:
+    wanted = json.loads(text("tools/azurite/package.json"))["dependencies"]["azurite"]
+    assert re.findall(r"azure-storage/azurite:(\S+)", text("docker-compose.yaml")) == [wanted]
