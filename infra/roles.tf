@@ -6,8 +6,8 @@ locals {
     { airflow = azurerm_user_assigned_identity.airflow.principal_id },
     { for id in var.developer_object_ids : "developer_${id}" => id },
   )
-  jobs    = azurerm_user_assigned_identity.jobs.principal_id
-  lake    = azurerm_storage_container.container["lake"].id
+  jobs = azurerm_user_assigned_identity.jobs.principal_id
+  lake = azurerm_storage_container.container["lake"].id
 
   grants = merge(
     { for user, id in local.users : "${user}_lake" => {
