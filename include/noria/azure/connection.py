@@ -25,6 +25,10 @@ _AUTHORITIES = {
 """Where the sovereign clouds sign in (azure.identity.AzureAuthorityHosts), by the names that Azure's tools use."""
 
 
+PATIENCE = {"retry_status": 12, "retry_backoff_max": 10}
+"""How credentials bear a throttled endpoint for a minute and more; of themselves they give up after six seconds."""
+
+
 @dataclass(frozen=True)
 class AzureConnection:
     """An Airflow connection, without Airflow.
@@ -112,7 +116,9 @@ class AzureConnection:
     def _credential(self) -> TokenCredential:
         from azure.identity import ClientSecretCredential, DefaultAzureCredential
 
-        options = {"authority": self.authority} if self.authority else {}
+        options: dict[str, Any] = dict(PATIENCE)
+        if self.authority:
+            options["authority"] = self.authority
         if self.login and (self.get("certificate_path") or self.get("certificate_data")):
             return self._certificate_credential(options)
         if self.login and self.password:
@@ -122,7 +128,7 @@ class AzureConnection:
                 options[name] = self.get(name)
         return DefaultAzureCredential(**options)
 
-    def _certificate_credential(self, options: dict[str, str]) -> TokenCredential:
+    def _certificate_credential(self, options: dict[str, Any]) -> TokenCredential:
         from azure.identity import CertificateCredential
 
         data = self.get("certificate_data").encode() or None
