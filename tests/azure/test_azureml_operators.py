@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from noria.airflow.azureml import (
 )
 from noria.airflow.remote import RemoteJobTrigger
 from noria.azure import PRODUCTION
-from noria.errors import JobError
+from noria.errors import JobError, RefusedError
 from noria.gate import Champion, decide
 from noria.pipeline import Gate
 from noria.records import Decision, Run, StageRun, Usage
@@ -38,7 +38,8 @@ from tests.support.learning import pipeline
 from tests.unit.test_gate import R2
 
 pytestmark = pytest.mark.slow
-RUN = "manual__2026-11-21"
+RUN = ""
+"""Id of the run; each test has one of its own, and by it jobs of its own."""
 
 
 @pytest.fixture
@@ -46,16 +47,12 @@ def workspace(twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wo
     monkeypatch.setenv("NORIA_HOME", str(tmp_path))
     monkeypatch.setenv("NORIA_LAKE_URL", twin.lake_url())
     monkeypatch.setattr(remote, "FIRST_POLL_SECONDS", 0.1)
+    global RUN  # noqa: PLW0603
+    RUN = f"manual__{uuid.uuid4().hex[:8]}"
     found = Workspace.open(Settings.from_env())
     found.create_run("students", RUN)
     twin.set("management", command="echo at work")
     return found
-
-
-@pytest.fixture(autouse=True)
-def _pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Jobs are named after the run; each test has jobs of its own."""
-    monkeypatch.setattr("noria.airflow.azureml.job_name", lambda run, stage: f"{tmp_path.name}-{run.run_id}-{stage}")
 
 
 def defer(task: AzureMLJobOperator) -> RemoteJobTrigger:
@@ -68,7 +65,7 @@ def defer(task: AzureMLJobOperator) -> RemoteJobTrigger:
 
 def event(trigger: RemoteJobTrigger) -> dict[str, Any]:
     async def first() -> Any:
-        return await asyncio.wait_for(anext(trigger.run()), 60)
+        return await asyncio.wait_for(anext(trigger.run()), 120)
 
     payload: dict[str, Any] = asyncio.run(first()).payload
     return payload
@@ -78,8 +75,8 @@ def command(**options: Any) -> AzureMLCommandOperator:
     return AzureMLCommandOperator(task_id="train", pipeline="students", run_id=RUN, **options)
 
 
-def keep(workspace: Workspace, stage: str, record: Any, name: str = "students", run_id: str = RUN) -> None:
-    now = datetime.now(UTC)
+def keep(workspace: Workspace, stage: str, record: Any, name: str = "students", run_id: str = "") -> None:
+    run_id, now = run_id or RUN, datetime.now(UTC)
     usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=1)
     envelope = StageRun(
         pipeline=name, run_id=run_id, stage=stage, started_at=now, finished_at=now, usage=usage,
@@ -99,16 +96,29 @@ def test_a_task_sleeps_while_its_job_runs(workspace: Workspace) -> None:
 
 
 def test_a_retry_finds_the_job_and_a_failure_names_its_reason(
-    twin: Twin, workspace: Workspace, caplog: pytest.LogCaptureFixture
+    twin: Twin, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    twin.set("management", command="sleep 1; echo the last words; exit 4")
+    twin.set("management", command="echo the last words; exit 4", queue_seconds=600)
     first, second = defer(command()), defer(command())
     assert first.job == second.job
-    task = command()
+    twin.set("management", queue_seconds=0)
+    ended = event(second)
+    assert "the last words" in capsys.readouterr().out  # line by line, while it runs
     with pytest.raises(JobError, match="exited with status code 4"):
-        task.resume({}, event(second))
+        command().resume({}, ended)
+    assert "the last words" in capsys.readouterr().out  # and behind all else, where people look
     assert len(twin.requests("management", "PUT", "/jobs/")) == 1
     assert defer(command()).job["job_id"] == f"{first.job['job_id']}-2"
+
+
+def test_a_task_whose_time_is_up_ends_its_job(twin: Twin, workspace: Workspace) -> None:
+    twin.set("management", command="sleep 60")
+    task = command(execution_timeout=timedelta(seconds=0.5))
+    trigger = defer(task)
+    ended = event(trigger)
+    with pytest.raises(JobError, match="timed out"):
+        task.resume({}, ended)
+    assert event(RemoteJobTrigger(trigger.job))["state"] == "cancelled"
 
 
 def test_a_task_that_is_ended_ends_its_job(twin: Twin, workspace: Workspace) -> None:
@@ -140,7 +150,9 @@ def test_a_sweep_of_nothing_is_refused_before_anything_is_sent(twin: Twin, works
     assert not twin.requests("management")
 
 
-def test_the_result_of_a_sweep_is_its_best_trial(workspace: Workspace) -> None:
+def test_the_result_of_a_sweep_is_its_best_trial(twin: Twin, workspace: Workspace) -> None:
+    """The trial that runs says its score to Azure ML; what its like have left in the lake is what is chosen from."""
+    twin.set("management", command=f"python -c '{SCORE}'")
     trials = [{"params": {"alpha": alpha}, "score": score} for alpha, score in ((1.0, 0.8), (2.0, 0.9), (3.0, 0.7))]
     task = AzureMLSweepOperator(task_id="s", pipeline="students", run_id=RUN, estimator="ridge", trials=1)
     folder = f"runs/students/{RUN}/search/ridge/{task._search_key({})}"
@@ -148,18 +160,14 @@ def test_the_result_of_a_sweep_is_its_best_trial(workspace: Workspace) -> None:
         workspace.lake.create(f"{folder}/{number}.json", json.dumps(trial).encode())
     other = json.dumps({"params": {"alpha": 9.0}, "score": 1.0}).encode()
     workspace.lake.create(f"runs/students/{RUN}/search/ridge/of-another-search/0.json", other)
-    trigger = defer(task)
-    ended = {"job": trigger.job, "state": "succeeded", "detail": "Completed"}
-    asyncio.run(trigger.on_kill())
-    assert task.resume({}, ended) == trials[1]
+    assert task.resume({}, event(defer(task))) == trials[1]
 
 
-def test_partitions_end_in_a_folder_of_the_lake(workspace: Workspace) -> None:
+def test_partitions_end_in_a_folder_of_the_lake(twin: Twin, workspace: Workspace) -> None:
+    twin.set("management", command='echo "[\\"{}\\"]" > "$HOME/../../../$AZUREML_RUN_ID.rows.json"')  # one row
+    workspace.lake.create("partitions/a.parquet", b"")
     task = AzureMLParallelOperator(task_id="p", pipeline="students", run_id=RUN, folder="partitions")
-    trigger = defer(task)
-    asyncio.run(trigger.on_kill())
-    ended = {"job": trigger.job, "state": "succeeded", "detail": "Completed"}
-    assert task.resume({}, ended) == f"runs/students/{RUN}/partitions/{task._partitions_key({})}"
+    assert task.resume({}, event(defer(task))) == f"runs/students/{RUN}/partitions/{task._partitions_key({})}"
 
 
 def test_a_model_that_was_not_promoted_is_not_registered(workspace: Workspace) -> None:
@@ -207,5 +215,16 @@ def test_each_registry_has_its_own_champion(twin: Twin, workspace: Workspace) ->
     assert len(registry.history(name)) == 3
 
 
-def test_the_hook_reaches_the_workspace(twin: Twin, workspace: Workspace) -> None:
-    assert AzureMLHook().get_conn().link("x").endswith("/workspaces/noria")
+def test_the_hook_reaches_the_workspace(twin: Twin) -> None:
+    with pytest.raises(RefusedError, match="Azure ML workspace noria: there is no such thing"):
+        AzureMLHook().get_conn().status("no-such-job")
+    assert [seen.status for seen in twin.requests("management", "GET", "/workspaces/noria/jobs/no-such-job")] == [404]
+
+
+SCORE = """
+import json, os, urllib.request
+body = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": "r2", "value": 0.5, "timestamp": 1, "step": 1}
+url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/runs/log-metric"
+headers = {"Content-Type": "application/json"}
+urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers))
+"""

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.azure.twin.state import TwinState
 
-START_SECONDS = 60
+START_SECONDS = 120
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
