@@ -21,6 +21,7 @@ import pytest
 from azure.core.rest import HttpRequest
 
 from noria.azure import LAKE, SYNAPSE
+from noria.compute import synapse_client
 from noria.compute.remote import JobStatus
 from noria.compute.synapse import SynapseJobs, SynapseSpark
 from noria.compute.synapse_client import API_VERSION
@@ -43,6 +44,7 @@ ROLE = {
 @pytest.fixture
 def jobs(twin: Twin) -> Iterator[SynapseJobs]:
     found = SynapseJobs(twin.connection(SYNAPSE))
+    found._client.settling_seconds = 0.5
     yield found
     twin.reset()
     found._client._forget_tokens()
@@ -223,15 +225,15 @@ def test_cancel_ends_the_processes_and_may_be_said_twice(twin: Twin, jobs: Synap
     running(jobs, job_id)
     first_words(jobs, job_id)
     assert whole_log(jobs, job_id) == "working for ever\n"
-    assert processes(twin, "working for ever")
+    assert processes(twin, f"for ever {NAME}")
 
     jobs.cancel(job_id)
     jobs.cancel(job_id)
     jobs.cancel("999999")
 
     assert jobs.status(job_id) == JobStatus("cancelled", "killed")
-    psutil.wait_procs(processes(twin, "working for ever"), timeout=5)
-    assert not processes(twin, "working for ever")
+    psutil.wait_procs(processes(twin, f"for ever {NAME}"), timeout=5)
+    assert not processes(twin, f"for ever {NAME}")
 
 
 def test_a_batch_that_others_ended_is_cancelled(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
@@ -335,11 +337,14 @@ def test_a_token_that_was_refused_is_not_used_again(twin: Twin, jobs: SynapseJob
         jobs.status("999999")
 
 
-def test_a_batch_is_found_behind_a_page_of_others(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:
+def test_a_batch_is_found_behind_a_page_of_others(
+    twin: Twin, jobs: SynapseJobs, lake: Lake, script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synapse_client, "PAGE", 2)
     twin.set("synapse", failure={"source": "User", "errorCode": "E", "message": "m"})
     file = script("")
     options = jobs._options(NAME, lake.url("job.py"), [], {}, {})
-    ids = [str(jobs._client.create(options, set()).id) for _ in range(21)]
+    ids = [str(jobs._client.create(options, set()).id) for _ in range(3)]
     wait(jobs, ids[-1])
     twin.set("synapse", endless=True, failure=None)
     job_id = jobs.submit(NAME, file, [], lake=lake)
@@ -360,7 +365,7 @@ def test_sigterm_ends_the_batch(twin: Twin, jobs: SynapseJobs, lake: Lake, scrip
     )
     with subprocess.Popen([sys.executable, "-c", code, lake.root, NAME, script("")], env={**os.environ}) as process:
         deadline = time.monotonic() + 30
-        while not processes(twin, "working for ever") and time.monotonic() < deadline:
+        while not processes(twin, f"for ever {NAME}") and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 143

@@ -32,7 +32,7 @@ def jobs(twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(remote, "FIRST_POLL_SECONDS", 0.1)
     found = SynapseHook().get_conn()
     yield found
-    for batch in found._client.named(f"sales-totals-{tmp_path.name}"):
+    for batch in batches(found, tmp_path.name):
         found.cancel(str(batch.id))
 
 
@@ -63,8 +63,14 @@ def event(trigger: RemoteJobTrigger) -> dict[str, Any]:
     return asyncio.run(first()).payload
 
 
+def batches(jobs: SynapseJobs, run_id: str) -> list[Any]:
+    return [
+        batch for page in jobs._client._pages() for batch in page if batch.name.startswith(f"sales-totals-{run_id}")
+    ]
+
+
 def states(jobs: SynapseJobs, context: dict[str, Any]) -> list[str]:
-    return [batch.state for batch in jobs._client.named(f"sales-totals-{context['ti'].run_id}")]
+    return [batch.state for batch in batches(jobs, context["ti"].run_id)]
 
 
 def test_a_batch_runs_while_the_task_sleeps(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +78,8 @@ class SynapseSparkBatchOperator(RemoteJobOperator):
     Args:
         script: Path of the Python file on the worker.
         arguments: Its arguments; addresses that Spark on Synapse can read.
-        name: Of the batch, and how another try finds it; the default names DAG, task, run and map index.
+        name: What the batch's name begins with; the default names DAG, task, run and map index. A hash of these, of the
+            script and of its arguments follows, by which another try finds it.
         tags: Kept with the batch, beside DAG, task and run.
         configuration: Spark's, beside the pool's own.
         conn_id: A connection of the type `azure_synapse`; see SynapseHook.
@@ -110,7 +113,7 @@ class SynapseSparkBatchOperator(RemoteJobOperator):
         """Submit the batch, unless an earlier try has; its id."""
         ti = context["ti"]
         return jobs.submit(
-            self.name or _name(context),
+            self._batch_name(context),
             Path(self.script),
             [str(argument) for argument in self.arguments],
             lake=open_workspace(Settings.from_env()).lake,
@@ -118,12 +121,21 @@ class SynapseSparkBatchOperator(RemoteJobOperator):
             configuration=self.configuration,
         )
 
+    def _batch_name(self, context: Context) -> str:
+        """The same for all tries of a task; another one once it was cleared, which raises the number of its tries."""
+        ti = context["ti"]
+        parts = [ti.dag_id, ti.task_id, ti.run_id]
+        parts += [str(ti.map_index)] if ti.map_index is not None and ti.map_index >= 0 else []
+        cleared = ti.max_tries - (ti.task.retries or 0)
+        suffix = [f"cleared-{cleared}"] if cleared > 0 else []
+        facts = [parts, suffix, self.script, _content(self.script), [str(argument) for argument in self.arguments]]
+        digest = hashlib.sha256(json.dumps([*facts, self.configuration], sort_keys=True).encode()).hexdigest()[:8]
+        return f"{safe_run_id('-'.join([self.name] if self.name else parts))}-{'-'.join([*suffix, digest])}"
 
-def _name(context: Context) -> str:
-    """The same for all tries of a task; another one once the task was cleared, which raises the number of its tries."""
-    ti = context["ti"]
-    parts = [ti.dag_id, ti.task_id, ti.run_id]
-    parts += [str(ti.map_index)] if ti.map_index is not None and ti.map_index >= 0 else []
-    cleared = ti.max_tries - (ti.task.retries or 0)
-    parts += [f"cleared-{cleared}"] if cleared > 0 else []
-    return safe_run_id("-".join(parts))
+
+def _content(script: str) -> str:
+    """What a script says, as a hash; one that cannot be read is refused when it is submitted."""
+    try:
+        return hashlib.sha256(Path(script).read_bytes()).hexdigest()
+    except OSError:
+        return ""

@@ -7,8 +7,9 @@ What Synapse offers, and what is made of it:
 - What the driver writes is in two files of the Spark history server: `driverlog/stdout` has all that Python says, its
   errors too (Spark's Python runner joins the two), and `driverlog/stderr` has Spark's own log. That is where Synapse
   Studio reads them; the REST reference does not have it, so a batch is followed without a log where it is refused. They
-  are there once the application runs, perhaps half a minute late, and are handed out whole, so each look reads them
-  from the start. A batch that ended before its application began has no more than the lines of Livy's own answer.
+  are there once the application runs, perhaps half a minute late. A look asks for what is new; where they are handed
+  out whole all the same, it reads them from the start, up to 32 MiB. A batch that ended before its application began
+  has no more than the lines of Livy's own answer.
 - Reasons of a failure are in the batch itself, with a source (User, System, Dependency), a code and a sentence.
 
 The batch reads and writes the lake as the identity that submitted it. That identity needs the Synapse role Synapse
@@ -33,10 +34,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from noria.azure.connection import AzureConnection
+from noria.azure.errors import Service, refused
 from noria.azure.redact import without_secrets
 from noria.compute.remote import JobState, JobStatus
-from noria.compute.synapse_client import PoolClient
-from noria.errors import AccessError, InputError, JobError, RefusedError
+from noria.compute.synapse_client import PoolClient, domain
+from noria.errors import AccessError, InputError, JobError, QuotaError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     from azure.synapse.spark.models import SparkBatchJob, SparkBatchJobOptions
@@ -51,7 +53,6 @@ _LOG_BYTES, _TEBIBYTE = 2**20, 2**40
 _STREAMS = ("stdout", "stderr")
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.5, 10.0
 _TAIL_LINES = 15
-_STUDIO = "https://web.azuresynapse.net/en/monitoring/sparkapplication"
 _STATES: dict[str, JobState] = {
     "not_started": "waiting",
     "starting": "waiting",
@@ -194,9 +195,10 @@ class SynapseJobs:
 
     def link(self, job_id: str) -> str:
         """The batch in Synapse Studio."""
+        studio = f"https://web.{domain(self._connection)}/en/monitoring/sparkapplication"
         subscription, group = self._connection.get("subscriptionId"), self._connection.get("resourceGroup")
         if not (subscription and group):
-            return _STUDIO
+            return studio
         batch = self._seen.get(job_id) or self._get(job_id)
         query = {
             "workspace": f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Synapse"
@@ -204,13 +206,16 @@ class SynapseJobs:
             "livyId": job_id,
             "sparkPoolName": self._pool,
         }
-        return f"{_STUDIO}/{urllib.parse.quote(batch.name or '', safe='')}?{urllib.parse.urlencode(query)}"
+        return f"{studio}/{urllib.parse.quote(batch.name or '', safe='')}?{urllib.parse.urlencode(query)}"
 
     def _written(self, batch: SparkBatchJob, stream: str, start: int) -> bytes:
         """The whole lines of one file from a byte on; all of it once the batch has ended."""
         is_final = status_of(batch).is_final
         try:
             data = self._client.driver_log(batch, stream, start, _LOG_BYTES)
+        except UnavailableError as error:
+            log.warning("%s", error)
+            return b""
         except (AccessError, RefusedError) as error:  # a batch does not fail because its log cannot be read
             log.warning("%s", error)
             data = None
@@ -277,7 +282,17 @@ def status_of(batch: SparkBatchJob) -> JobStatus:
     parts = [f"{word} ({stage})" if stage else word]
     if state in ("failed", "cancelled"):
         parts += [_reason(error) for error in batch.errors or ()]
-    return JobStatus(state, without_secrets("; ".join(parts)))
+    may_pass = all(_may_pass(error) for error in batch.errors or ())
+    return JobStatus(state, without_secrets("; ".join(parts)), retryable=may_pass)
+
+
+def _may_pass(error: Any) -> bool:
+    """Whether another batch may do better: not after the script's own error, nor where a role or a quota is missing."""
+    code = str(error.error_code or "")
+    kind = refused("", Service.SYNAPSE, code=code, message=str(error.message or ""))
+    if isinstance(kind, AccessError | QuotaError):
+        return False
+    return not (code.startswith("Spark_User_") or (error.source == "User" and not code.startswith("Spark_")))
 
 
 def _reason(error: Any) -> str:

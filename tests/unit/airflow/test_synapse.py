@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,9 +65,9 @@ def submitted(task: SynapseSparkBatchOperator, **ti: Any) -> dict[str, Any]:
 def test_a_batch_carries_what_the_author_said(tmp_path: Path) -> None:
     task = operator(arguments=["--day", 1], tags={"team": "sales"}, configuration={"spark.sql.ansi.enabled": "true"})
     taken = submitted(task)
+    assert re.fullmatch(r"sales-totals-manual__1-[0-9a-f]{8}", taken.pop("name"))
     assert taken.pop("lake").root == open_lake(str(tmp_path / "lake")).root
     assert taken == {
-        "name": "sales-totals-manual__1",
         "script": Path("/jobs/totals.py"),
         "arguments": ["--day", "1"],
         "tags": {"airflow:dag": "sales", "airflow:task": "totals", "airflow:run": "manual__1", "team": "sales"},
@@ -90,8 +91,24 @@ def test_mapped_tasks_and_runs_have_names_of_their_own() -> None:
     assert all(":" not in name for name in names)
 
 
-def test_a_name_of_ones_own_is_used() -> None:
-    assert submitted(operator(name="nightly"))["name"] == "nightly"
+def test_a_name_of_ones_own_is_what_it_begins_with_and_a_cleared_task_has_another() -> None:
+    task = operator(name="nightly")
+    first, again, cleared = (submitted(task, max_tries=tries)["name"] for tries in (2, 2, 3))
+    assert first == again
+    assert re.fullmatch(r"nightly-[0-9a-f]{8}", first)
+    assert re.fullmatch(r"nightly-cleared-1-[0-9a-f]{8}", cleared)
+
+
+def test_another_script_or_other_arguments_make_another_batch(tmp_path: Path) -> None:
+    script = tmp_path / "totals.py"
+    names = []
+    for code, arguments in (("a", []), ("a", []), ("b", []), ("b", ["1"]), ("b", ["2"])):
+        script.write_text(code)
+        task = operator(arguments=arguments, name="nightly")
+        task.script = str(script)
+        names.append(submitted(task)["name"])
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
 
 
 def test_script_arguments_name_and_tags_are_templates() -> None:

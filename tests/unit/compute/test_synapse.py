@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +15,7 @@ from azure.core.exceptions import HttpResponseError, ServiceResponseError
 from azure.synapse.spark.models import (
     SparkBatchJob,
     SparkBatchJobOptions,
+    SparkScheduler,
     SparkServiceError,
     SparkServicePlugin,
 )
@@ -119,7 +123,9 @@ def test_the_link_leads_to_the_batch_in_synapse_studio() -> None:
 
 
 def test_without_the_workspaces_place_the_link_leads_to_the_studio() -> None:
-    assert jobs(SparkBatchJob(id=7, name="x"), resourceGroup="")[0].link("7") == synapse._STUDIO
+    assert jobs(SparkBatchJob(id=7, name="x"), resourceGroup="")[0].link("7") == (
+        "https://web.azuresynapse.net/en/monitoring/sparkapplication"
+    )
 
 
 def test_sizes_come_from_the_connection() -> None:
@@ -317,3 +323,127 @@ def test_after_no_answer_there_is_time_for_a_batch_to_be_listed() -> None:
     error = UnavailableError("no connection")
     error.__context__ = ServiceResponseError("broken pipe")
     assert [synapse_client.pause_seconds(error, failures) for failures in (1, 3, 5)] == [2.0, 2.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message", "passes"),
+    [
+        ("User", "Spark_User_TypeError", "no column", False),
+        ("User", "Spark_Ambiguous_UserApp_JobFailed", "dead", True),
+        ("User", "VCoresQuotaExceeded", VCORES, False),
+        ("System", "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED", "full", True),
+        ("User", "", ROLE, False),
+        ("System", "Spark_System_Executor_Lost", "lost", True),
+        ("Unknown", "LIVY_JOB_STATE_DEAD", "dead", True),
+    ],
+)
+def test_a_failure_says_whether_another_batch_may_do_better(
+    source: str, code: str, message: str, *, passes: bool
+) -> None:
+    error = SparkServiceError(source=source, error_code=code, message=message)
+    assert status_of(SparkBatchJob(id=1, state="dead", result="Failed", errors=[error])).retryable is passes
+
+
+class Answers:
+    """In place of the SDK: answers to submits in turn; what was accepted without an answer is listed late."""
+
+    def __init__(self, *answers: int | None) -> None:
+        self.answers, self.batches, self.cancelled = list(answers), [], []
+        self.hidden: list[SparkBatchJob] = []
+        self.spark_batch = self
+
+    def create_spark_batch_job(self, options: SparkBatchJobOptions, **_: object) -> SparkBatchJob:
+        batch = SparkBatchJob(id=len(self.batches) + len(self.hidden), name=options.name)
+        if (status := self.answers.pop(0)) is None:
+            self.batches += [*self.hidden, batch]  # what was accepted before is listed now
+            return batch
+        if status != 429:
+            self.hidden.append(batch)
+        raise HttpResponseError(response=Answer(status, "{}"))  # type: ignore[arg-type]
+
+    def get_spark_batch_jobs(self, start: int, size: int, **_: object) -> Any:
+        return SimpleNamespace(sessions=self.batches[start : start + size])
+
+    def cancel_spark_batch_job(self, number: int) -> None:
+        self.cancelled.append(number)
+
+
+@pytest.mark.parametrize(
+    ("answers", "waited", "kept", "cancelled"),
+    [
+        ((None,), 0.0, 0, []),
+        ((429, None), 0.5, 0, []),
+        ((500, None), 10.0, 0, [1]),
+        ((504, 503, None), 20.0, 0, [1, 2]),
+    ],
+)
+def test_what_was_accepted_without_an_answer_counts_and_what_came_after_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[int | None, ...], waited: float, kept: int, cancelled: list[int]
+) -> None:
+    clock, client = Clock(monkeypatch), synapse_client.PoolClient(connection(), "https://ws", "small", "pool")
+    client.__dict__["_sdk"] = pool = Answers(*answers)
+    batch = client.create(SparkBatchJobOptions(name="n", file="f"), set())
+    assert (batch.id, pool.cancelled, clock.now) == (kept, cancelled, waited)
+
+
+def test_batches_of_last_month_are_not_asked_for_where_the_youngest_come_first() -> None:
+    now = datetime.now(UTC)
+    batches = [
+        SparkBatchJob(id=n, name="n", scheduler=SparkScheduler(submitted_at=now - timedelta(days=n))) for n in range(60)
+    ]
+    client, pool = synapse_client.PoolClient(connection(), "https://ws", "small", "pool"), Answers()
+    client.__dict__["_sdk"] = pool
+    pool.batches = batches
+    assert len(list(client.named("n"))) == synapse_client.PAGE
+    pool.batches = batches[::-1]
+    assert len(list(client.named("n"))) == 60
+
+
+class History:
+    """In place of the history server's client."""
+
+    def __init__(self, data: bytes, *, takes_ranges: bool) -> None:
+        self.data, self.takes_ranges, self.sent = data, takes_ranges, 0
+
+    def send_request(self, request: Any, **_: object) -> Any:
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if self.takes_ranges else 0
+        status = 416 if start and start >= len(self.data) else 206 if start else 200
+        blocks = [self.data[i : i + 4] for i in range(start, len(self.data), 4)]
+        self.sent += sum(map(len, blocks))
+        return contextlib.nullcontext(SimpleNamespace(status_code=status, iter_bytes=lambda: iter(blocks)))
+
+
+@pytest.mark.parametrize(("takes_ranges", "sent"), [(True, 14), (False, 28)])
+def test_a_log_is_read_on_from_where_it_was(*, takes_ranges: bool, sent: int) -> None:
+    client = synapse_client.PoolClient(connection(), "https://ws", "small", "pool")
+    client.__dict__["_plain"] = server = History(b"0123456789abcd", takes_ranges=takes_ranges)
+    batch = SparkBatchJob(id=1, name="n", app_id="a")
+    assert client.driver_log(batch, "stdout", 0, 100) == b"0123456789abcd"
+    assert client.driver_log(batch, "stdout", 14, 100) == b""
+    assert server.sent == sent
+
+
+def test_a_log_that_cannot_be_read_now_is_empty_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    batch = SparkBatchJob(id=1, name="n", state="running", app_id="a")
+    found, _ = jobs(batch)
+    client = synapse_client.PoolClient(connection(), "https://ws", "small", "pool")
+    found._client, found._seen = client, {"1": batch}
+
+    def down(*_: object) -> bytes:
+        raise HttpResponseError(response=Answer(503, "{}"))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(client, "_download", down)
+    assert found.log("1", 7) == ("", 7)
+    assert clock.now == 0
+
+
+@pytest.mark.parametrize(
+    ("cloud", "end"), [("", "net"), ("AzureChinaCloud", "azure.cn"), ("AzureUSGovernment", "usgovcloudapi.net")]
+)
+def test_each_cloud_has_its_own_addresses(cloud: str, end: str) -> None:
+    given = connection(cloud_environment=cloud, tenantId="t")
+    client = synapse_client.PoolClient(given, "https://ws", "small", "pool")
+    assert client._sdk._config.credential_scopes == [f"https://dev.azuresynapse.{end}/.default"]
+    found, _ = jobs(SparkBatchJob(id=7, name="x"), cloud_environment=cloud)
+    assert found.link("7").startswith(f"https://web.azuresynapse.{end}/")
