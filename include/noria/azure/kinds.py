@@ -31,6 +31,10 @@ class Kind(enum.Enum):
     REFUSED = "refused"
 
 
+NO_NAME_NOW = "EAI_AGAIN"
+"""The resolver's own code where it has no answer at the moment."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """What a service said, wherever it said it.
@@ -85,6 +89,7 @@ _CODES = {
     "ContainerBeingDeleted NotFound UserError.NotFound",
 }
 _KIND_OF_CODE = {code.lower(): kind for kind, codes in _CODES.items() for code in codes.split()}
+_KIND_OF_CODE[NO_NAME_NOW.lower()] = Kind.UNREACHABLE
 # The most telling first: a body may hold an outer "Forbidden" and an inner "ForbiddenByFirewall".
 _RANK = {kind: place for place, kind in enumerate((Kind.CERTIFICATE, Kind.UNREACHABLE, Kind.NO_SUCH_NAME, *_CODES))}
 _LIMITS = {Kind.NO_CAPACITY, Kind.QUOTA, Kind.SKU}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from noria.azure.kinds import Refusal
+from noria.azure.kinds import NO_NAME_NOW, Refusal
+from noria.azure.redact import without_secrets
 from noria.errors import NoriaError
 
 _LONGEST = 600
@@ -36,7 +39,11 @@ def read_exception(error: Exception) -> Refusal | None:
         return None if _is_about_a_file(error, refusal) else refusal
     if isinstance(error, FileNotFoundError | FileExistsError):
         return None
-    return next(filter(None, map(_read_without_answer, chain)), None)
+    found = next(filter(None, map(_read_without_answer, chain)), None)
+    if found and any(isinstance(link, socket.gaierror) and link.errno == socket.EAI_AGAIN for link in chain):
+        # Its words differ from system to system, and may stand where the sentence is cut.
+        return replace(found, codes=(NO_NAME_NOW, *found.codes))
+    return found
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -136,7 +143,8 @@ def _read_without_answer(error: BaseException) -> Refusal | None:
 
 
 def shortened(message: str) -> str:
-    """A message on one line, without colours and what only a machine reads."""
+    """A message on one line, without colours, secrets and what only a machine reads."""
     lines = [line.strip() for line in _COLOUR.sub("", message).splitlines()]
-    kept = " ".join(line for line in lines if line and not line.startswith(_NOISE))
+    # Secrets go before it is cut: half a key is not known for one.
+    kept = without_secrets(" ".join(line for line in lines if line and not line.startswith(_NOISE)))
     return kept if len(kept) <= _LONGEST else f"{kept[:_LONGEST]}…"

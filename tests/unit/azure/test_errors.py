@@ -22,6 +22,7 @@ from azure.core.pipeline.policies import RetryPolicy
 from azure.core.rest import HttpRequest
 from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
+from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
 
 from noria.azure.errors import Service, explained, refused
 from noria.errors import (
@@ -283,8 +284,9 @@ def test_unknown_host_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     def no_answer(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        raise socket.gaierror(socket.EAI_AGAIN, words)
 
+    words = "Temporary failure in name resolution"
     server = Server()
     server.close()
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
@@ -293,6 +295,8 @@ def test_unknown_host_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Mend the name" in str(error)
     monkeypatch.setattr(socket, "getaddrinfo", no_answer)
     assert _raised(lambda: _ask_storage(server)).retryable
+    words = "Try again"  # musl's
+    assert _raised(lambda: requests.get(server.url, timeout=1)).retryable
 
 
 def test_what_adlfs_wraps_is_found(server: Server) -> None:
@@ -467,12 +471,10 @@ def test_words_that_only_sound_secret_stay() -> None:
 
 
 def test_async_code_is_explained_too(server: Server) -> None:
-    from azure.storage.blob.aio import BlobServiceClient as AsyncClient
-
     server.answer = _storage("AuthorizationPermissionMismatch", "Not authorized.", 403)
 
     async def ask() -> None:
-        async with AsyncClient.from_connection_string(_connection_string(server), retry_total=0) as client:
+        async with AsyncBlobServiceClient.from_connection_string(_connection_string(server), retry_total=0) as client:
             await client.get_container_client("lake").get_container_properties()
 
     assert type(_raised(lambda: asyncio.run(ask()))) is StorageAccessError
@@ -480,3 +482,11 @@ def test_async_code_is_explained_too(server: Server) -> None:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+@pytest.mark.parametrize("secret", [ACCOUNT_KEY, TOKEN, f"sig={ACCOUNT_KEY}"])
+def test_a_secret_where_the_sentence_is_cut_is_not_half_kept(secret: str) -> None:
+    for before in range(600 - len(secret), 600, 7):
+        message = f"{'x' * before} {secret} {'y' * 600}"
+        error = _raised(lambda message=message: _raise(ServiceRequestError(message)))
+        assert secret[4:12] not in str(error)
