@@ -99,9 +99,23 @@ def _client(account: str, blob_host: str, connection: AzureConnection | None) ->
             ) from None
         _check_account(connection, "connection_string", client.account_name, account)
         return client
+    _check_identity(connection)
     host = connection.get("account_host") or blob_host
     _check_account(connection, "account_host", host.partition(".")[0], account)
     return BlobServiceClient(f"https://{host}", credential=AsyncCredential(connection.credential()), **options)
+
+
+def _check_identity(connection: AzureConnection) -> None:
+    """A key that the connection's type can hold must not be passed over in favour of whoever this machine is."""
+    keys = [f"extra.{key}" for key in ("account_key", "sas_token") if connection.get(key)]
+    keys += ["a password without a login"] if connection.password and not connection.login else []
+    if keys:
+        raise InputError(
+            f"the connection {connection.conn_id} has {' and '.join(keys)}, which is not used",
+            expected="an identity of Entra ID: login, password and extra.tenantId of a service principal, or none of "
+            "them for a managed identity; where it must be a key, extra.connection_string",
+            remedy="See docs/azure.md.",
+        )
 
 
 def _check_account(connection: AzureConnection, key: str, found: str, account: str) -> None:

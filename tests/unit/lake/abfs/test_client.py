@@ -46,6 +46,20 @@ def test_a_connection_string_that_is_none_is_not_shown(text: str) -> None:
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("connection", "named"),
+    [
+        (AzureConnection("adls_default", extra={"account_key": KEY}), "extra.account_key"),
+        (AzureConnection("adls_default", extra={"sas_token": KEY}), "extra.sas_token"),
+        (AzureConnection.parse("adls_default", f"adls://:{KEY}@noria"), "a password without a login"),
+    ],
+)
+def test_a_key_is_not_passed_over_for_another_identity(connection: AzureConnection, named: str) -> None:
+    with pytest.raises(InputError, match=rf"has {named}, which is not used.*extra\.connection_string") as caught:
+        open_lake(URL, connection).exists("x")
+    assert KEY not in str(caught.value)
+
+
 def test_no_secret_is_shown() -> None:
     lake_ = lake(tenantId="t", connection_string=f"AccountName=noria;AccountKey={KEY}")
     for text in (repr(lake_), lake_.root, lake_.url("x"), str(vars(lake_))):
