@@ -265,9 +265,10 @@ def finite(value: float | None) -> float | None:
 
 
 def write(spark: SparkSession, url: str, document: dict[str, Any]) -> None:
-    """Write one JSON file, which appears whole even where two tries of a job write it at once.
+    """Write one JSON file; on a disk it appears whole, even where two tries of a job write it at once.
 
-    Hadoop's file system knows every scheme that Spark reads; stores behind a URL publish a file when it is closed.
+    Hadoop's file system knows every scheme that Spark reads. A store behind a URL may show the file from its creation
+    on (ABFS with a hierarchical namespace does), so whoever reads it must take one that is cut off for none.
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     jvm = spark.sparkContext._jvm

@@ -43,8 +43,9 @@ class ExploreOnSynapse:
 
     def submit(self, jobs: SynapseJobs, run: Run, workspace: Workspace) -> str:
         """Submit the batch."""
-        from noria.stages.explore import SCRIPT, spark_arguments
+        from noria.stages.explore import SCRIPT, forget_error, spark_arguments
 
+        forget_error(run, workspace)
         arguments = spark_arguments(run, workspace)
         return jobs.submit(
             job_name(run, "explore"), SCRIPT, arguments, lake=workspace.lake, tags=job_tags(run, "explore")

@@ -45,14 +45,21 @@ def collect(run: Run, workspace: Workspace) -> Profile:
     """What the script has left in the lake.
 
     Raises:
-        JobError: It has left nothing.
+        JobError: It has left nothing, or what was cut off.
     """
-    result = _result(run)
-    try:
-        document = json.loads(workspace.lake.read(result))
-    except FileNotFoundError:
-        raise JobError(f"Spark ended well, but {workspace.lake.url(result)} is not there") from None
-    return _profile(document, workspace.require(run, "ingest", Snapshot), run.pipeline, result)
+    document = _left(run, workspace)
+    if document is None or "error" in document:
+        raise JobError(f"Spark ended well, but {workspace.lake.url(_result(run))} is not there, or is no profile")
+    return _profile(document, workspace.require(run, "ingest", Snapshot), run.pipeline, _result(run))
+
+
+def forget_error(run: Run, workspace: Workspace) -> None:
+    """Remove an earlier job's account of what is wrong, so that it is not taken for the next one's.
+
+    Anything else stays: it may be of a job that still runs and is found again, and what was cut off counts as nothing.
+    """
+    if "error" in (_left(run, workspace) or {}):
+        workspace.lake.remove(_result(run))
 
 
 def job_spec(pipeline: Pipeline) -> dict[str, Any]:
@@ -65,16 +72,22 @@ def job_spec(pipeline: Pipeline) -> dict[str, Any]:
 
 def explained(error: JobError, run: Run, workspace: Workspace) -> SpecError | JobError:
     """The job's own account of what is wrong with the spec, if it left one."""
-    result = _result(run)
-    if not workspace.lake.exists(result):
-        return error
-    account = json.loads(workspace.lake.read(result))
-    if "error" not in account:
+    account = _left(run, workspace)
+    if account is None or "error" not in account:
         return error
     return SpecError(
         f"explore.questions: {account['error']}",
         remedy="A question is one aggregate expression of Spark SQL over the declared columns.",
     )
+
+
+def _left(run: Run, workspace: Workspace) -> dict[str, Any] | None:
+    """What the script wrote; none where it wrote nothing, or was killed while it did."""
+    try:
+        document = json.loads(workspace.lake.read(_result(run)))
+    except (FileNotFoundError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _result(run: Run) -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from noria.airflow.remote_stages import ExploreOnSynapse
 from noria.compute.java import find_java
 from noria.errors import JobError, SpecError
 from noria.records import Run
 from noria.settings import Settings
-from noria.stages.explore import explore
+from noria.stages.explore import collect, explained, explore
 from noria.stages.ingest import ingest
-from noria.workspace import Workspace
+from noria.workspace import Workspace, run_path
 from tests.support.pipelines import students
 from tests.support.runs import done
 
@@ -97,3 +99,24 @@ def test_the_runner_can_be_exchanged_and_its_failure_may_be_tried_again(tmp_path
     assert script.name == "explore.py"
     spec = json.loads(arguments[arguments.index("--spec") + 1])
     assert [c["name"] for c in spec["columns"]] == [c.name for c in run.pipeline.columns]
+
+
+def test_a_result_that_was_cut_off_is_none(tmp_path: Path) -> None:
+    run, workspace = _begin(tmp_path, Elsewhere())
+    died = JobError("the driver was killed")
+    for left in (b"", b'{"rows": 1000, "col', b"null"):
+        workspace.lake.replace(run_path("students", "r1", "explore/profile.json"), left)
+        with pytest.raises(JobError, match="is not there, or is no profile") as caught:
+            collect(run, workspace)
+        assert caught.value.retryable
+        assert explained(died, run, workspace) is died
+
+
+def test_an_earlier_jobs_account_is_not_the_next_ones(tmp_path: Path) -> None:
+    run, workspace = _begin(tmp_path, Elsewhere())
+    result = run_path("students", "r1", "explore/profile.json")
+    jobs: Any = SimpleNamespace(submit=lambda *_, **__: "7")
+    for left, stays in ((b'{"error": "no such column"}', False), (b'{"rows": 1}', True), (b"", True)):
+        workspace.lake.replace(result, left)
+        assert ExploreOnSynapse().submit(jobs, run, workspace) == "7"
+        assert workspace.lake.exists(result) is stays
