@@ -176,7 +176,7 @@ class Pool:
         (batch.folder / "options.json").write_text(json.dumps(batch.options))
         command = [sys.executable, "-m", "tests.azure.twin.spark_job", str(batch.folder)]
         if self._state.knob("synapse", "endless"):
-            command = [sys.executable, "-c", _ENDLESS]
+            command = [sys.executable, "-c", _ENDLESS, "for ever", batch.options["name"]]  # to be told from others
         environment = {**os.environ, **self._state.environment(), "NORIA_HOME": str(self._folder / "home")}
         with (batch.folder / "stdout").open("wb") as out, (batch.folder / "stderr").open("wb") as err:
             batch.process = CHILDREN.spawn(
