@@ -70,3 +70,7 @@ A run keeps the spec that it began with. Clear a failed task to try it again as 
 that was changed. *Trigger* opens a form: training share, trials, seed, source, dry run, and any other value of
 pipeline.yaml by its dotted key.
 """
+
+
+JOB_TOLD_TO_END = "is told to end"
+"""What the log of a task says once the job elsewhere was cancelled with it; `noria up` waits for it."""

@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from noria.airflow.connections import required_connection, to_azure
+from noria.airflow.defaults import JOB_TOLD_TO_END
 from noria.azure import AzureConnection
 from noria.compute.remote import RemoteJobs
 from noria.errors import InputError, JobError, NoriaError
@@ -102,6 +103,7 @@ class RemoteJobTrigger(BaseTrigger):
         """End the job when a user ends the task."""
         self.log.info("the task was ended, and so is job %s", self._remote.job_id)
         await self._cancel()
+        self.log.info("job %s %s", self._remote.job_id, JOB_TOLD_TO_END)
 
     async def _look(self) -> dict[str, Any] | None:
         """What there is to say of the job, once there is something."""

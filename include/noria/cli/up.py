@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import time
 from datetime import UTC, datetime
@@ -12,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from noria.airflow.defaults import FORM_FIELDS, RETRAIN_SUFFIX
-from noria.errors import ExitCode, InputError, StorageError
+from noria.airflow.defaults import FORM_FIELDS, JOB_TOLD_TO_END, RETRAIN_SUFFIX
+from noria.errors import ExitCode, InputError, NoriaError, StorageError
 from noria.launcher.api import run_page
 from noria.launcher.component import tail
 from noria.launcher.follow import Outcome, follow
@@ -29,7 +30,7 @@ DAG_SECONDS = 60.0
 MAIL_SECONDS = 20.0
 LOG_LINES = 25
 REPLACE_SECONDS = 30.0
-ELSEWHERE_SECONDS = 8.0
+ELSEWHERE_SECONDS = 20.0
 UNDER_WAY = ("queued", "running", "restarting")
 
 
@@ -121,12 +122,26 @@ class _Session:
         return self.outcome
 
     def _end_run(self, stack: Stack) -> None:
-        """End the run, and give Airflow's triggerer the time to end what of it runs elsewhere."""
-        elsewhere = any(task["state"] == "deferred" for task in stack.api.tasks(self._dag_id, self._run_id))
+        """End the run, and wait until Airflow's triggerer has ended what of it runs elsewhere."""
+        asleep: list[dict[str, Any]] = []
+        with contextlib.suppress(NoriaError):  # the run is to be ended all the same
+            asleep = [t for t in stack.api.tasks(self._dag_id, self._run_id) if t["state"] == "deferred"]
         stack.api.fail_run(self._dag_id, self._run_id, "Interrupted by the person who started it.")
-        if elsewhere:
-            self.tell("ending the job that runs elsewhere")
-            time.sleep(ELSEWHERE_SECONDS)
+        for task in asleep:
+            self._end_elsewhere(stack, task)
+
+    def _end_elsewhere(self, stack: Stack, task: dict[str, Any]) -> None:
+        self.tell(f"ending the job of {task['task_id']} that runs elsewhere")
+        deadline = time.monotonic() + ELSEWHERE_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(NoriaError):
+                if JOB_TOLD_TO_END in stack.api.task_log(task):
+                    return
+            time.sleep(0.5)
+        link = ""
+        with contextlib.suppress(NoriaError):
+            link = stack.api.task_links(task).get("Remote job", "")
+        self.tell(f"it was not seen to end within {ELSEWHERE_SECONDS:.0f} s; see whether it has: {link}")
 
     def conclude(self, stack: Stack, outcome: Outcome, *, wait_for_mail: bool) -> None:
         """Verdict, report, mail, address."""

@@ -87,6 +87,16 @@ class AirflowApi:
         tasks = self._request("GET", f"{_run(dag_id, run_id)}/taskInstances")["task_instances"]
         return cast(list[dict[str, Any]], tasks)
 
+    def task_log(self, task: Mapping[str, Any]) -> str:
+        """What the last try of a task instance has written, as JSON."""
+        path = f"{_task(task)}/logs/{task['try_number']}"
+        return str(self._request("GET", path, headers={"Accept": "application/json"})["content"])
+
+    def task_links(self, task: Mapping[str, Any]) -> dict[str, str]:
+        """The buttons of a task instance: name -> address."""
+        links = self._request("GET", f"{_task(task)}/links")["extra_links"]
+        return {name: url for name, url in links.items() if url}
+
     def _request(self, method: str, path: str, *, missing_ok: bool = False, **options: Any) -> dict[str, Any]:
         try:
             answer = self._ask(method, path, **options)
@@ -126,6 +136,10 @@ def run_page(url: str, dag_id: str, run_id: str) -> str:
 
 def _run(dag_id: str, run_id: str) -> str:
     return f"/api/v2/dags/{_quoted(dag_id)}/dagRuns/{_quoted(run_id)}"
+
+
+def _task(task: Mapping[str, Any]) -> str:
+    return f"{_run(task['dag_id'], task['dag_run_id'])}/taskInstances/{_quoted(task['task_id'])}"
 
 
 def _quoted(name: str) -> str:
