@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,13 +99,13 @@ def test_a_task_sleeps_while_its_job_runs(workspace: Workspace) -> None:
 def test_a_retry_finds_the_job_and_a_failure_names_its_reason(
     twin: Twin, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    twin.set("management", command="echo the last words; exit 4", queue_seconds=600)
+    twin.set("management", command="echo the last words; exit 1", queue_seconds=600)
     first, second = defer(command()), defer(command())
     assert first.job == second.job
     twin.set("management", queue_seconds=0)
     ended = event(second)
     assert "the last words" in capsys.readouterr().out  # line by line, while it runs
-    with pytest.raises(JobError, match="exited with status code 4"):
+    with pytest.raises(JobError, match="exited with status code 1"):
         command().resume({}, ended)
     assert "the last words" in capsys.readouterr().out  # and behind all else, where people look
     assert len(twin.requests("management", "PUT", "/jobs/")) == 1
@@ -119,6 +120,18 @@ def test_a_task_whose_time_is_up_ends_its_job(twin: Twin, workspace: Workspace) 
     with pytest.raises(JobError, match="timed out"):
         task.resume({}, ended)
     assert event(RemoteJobTrigger(trigger.job))["state"] == "cancelled"
+
+
+def test_a_job_that_waits_says_what_its_cluster_lacks(twin: Twin, workspace: Workspace) -> None:
+    full = {"code": "ClusterCoreQuotaReached", "message": "Operation results in exceeding quota limits of 8 cores."}
+    twin.set("management", queue_seconds=600, compute_errors=[full])
+    trigger, jobs = defer(command()), AzureMLHook().get_conn()
+    status = jobs.status(trigger.job["job_id"])
+    jobs.cancel(trigger.job["job_id"])
+    assert status.state == "waiting"
+    assert re.search(
+        r"; compute \S+: the quota is full \(ClusterCoreQuotaReached.*8 cores.*Ask for more", status.detail
+    )
 
 
 def test_a_task_that_is_ended_ends_its_job(twin: Twin, workspace: Workspace) -> None:

@@ -19,7 +19,7 @@ from noria.compute.azureml.command import stage_job
 from noria.compute.azureml.frame import Frame, frame
 from noria.compute.azureml.names import attempt_name, safe_name
 from noria.compute.azureml.parallel import Partitions, partitions_job
-from noria.compute.azureml.states import is_final, is_lost, state_of
+from noria.compute.azureml.states import is_final, is_lost, may_pass, state_of
 from noria.compute.azureml.sweep import Search, search_space, sweep_job
 from noria.compute.remote import JobStatus
 from noria.errors import InputError, NoriaError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import Job
 
 _CANCEL_ATTEMPTS = 3
+_LOG_BYTES = 2**20
+"""Of a log that is read at once."""
 _STUDIO = {"AzureChinaCloud": "https://studio.ml.azure.cn", "AzureUSGovernment": "https://ml.azure.us"}
 # The first file that is there: of the first node, of a sweep, of a pipeline (the SDK's JobLogPattern).
 _DRIVER_LOGS = (
@@ -97,9 +99,9 @@ class AzureMLJobs(Renewing):
         with self._explained():
             word = _word(self._client.jobs.get(job_id))
             state = state_of(word)
-            if state != "failed":
-                return JobStatus(state, word)
-            return JobStatus(state, self._reason(job_id))
+            if state == "failed":
+                return self._failed(job_id)
+            return JobStatus(state, f"{word}{self._shortage()}" if state == "waiting" else word)
 
     @renewing
     def log(self, job_id: str, position: int) -> tuple[str, int]:
@@ -115,7 +117,8 @@ class AzureMLJobs(Renewing):
             if url is None:
                 return "", position
             try:
-                data = BlobClient.from_blob_url(url).download_blob(offset=position).readall()
+                with BlobClient.from_blob_url(url) as blob:
+                    data = blob.download_blob(offset=position, length=_LOG_BYTES).readall()
             except HttpResponseError as error:
                 if error.status_code in (404, 416):  # not there yet, and nothing behind `position`
                     return "", position
@@ -213,13 +216,31 @@ class AzureMLJobs(Renewing):
                 raise
             return None
 
-    def _reason(self, job_id: str) -> str:
+    def _failed(self, job_id: str) -> JobStatus:
         """Why a job has failed: Azure ML's code and sentence, and what to do where they are known."""
         error = getattr(self._details(job_id).error, "error", None)
         code, message = str(getattr(error, "code", "") or ""), str(getattr(error, "message", "") or "")
         if not code and not message:
-            return "Failed; see its log"
-        return str(refused(f"job {job_id} failed", Service.ML, code=code, message=message))
+            return JobStatus("failed", "Failed; see its log")
+        reason = refused(f"job {job_id} failed", Service.ML, code=code, message=message)
+        return JobStatus("failed", str(reason), retryable=may_pass(reason, code, message))
+
+    def _shortage(self) -> str:
+        """What keeps the cluster from giving a waiting job its nodes; the job itself does not say it."""
+        from azure.core.exceptions import AzureError
+
+        name = self._connection.get("compute")
+        try:  # the SDK's own compute has no errors
+            found = self._client.compute._operation.get(
+                self._client.resource_group_name, self._client.workspace_name, name
+            )
+        except AzureError:
+            return ""
+        errors = getattr(getattr(found.properties, "properties", None), "errors", None) or []
+        errors = [*errors, *(getattr(found.properties, "provisioning_errors", None) or [])]
+        bodies = [getattr(error, "error", None) or error for error in errors]
+        said = (refused(f"compute {name}", Service.ML, code=b.code or "", message=b.message or "") for b in bodies)
+        return "".join(f"; {text}" for text in dict.fromkeys(map(str, said)))
 
     def _details(self, job_id: str) -> Any:
         """The run's own page of facts; the SDK's `jobs.stream` reads it, but only to standard output."""

@@ -111,16 +111,17 @@ def _secrets(plane: Plane, call: Call) -> Answer:
 
 
 def _computes(plane: Plane, call: Call) -> Answer:
-    return Answer({"value": [_cluster(call)]})
+    return Answer({"value": [_cluster(plane, call)]})
 
 
 def _compute(plane: Plane, call: Call) -> Answer:
     if call["name"] != COMPUTE:
         raise RefusalError(404, "ComputeNotFound", f"The specified compute {call['name']} was not found.")
-    return Answer(_cluster(call))
+    return Answer(_cluster(plane, call))
 
 
-def _cluster(call: Call) -> dict[str, Any]:
+def _cluster(plane: Plane, call: Call) -> dict[str, Any]:
+    errors = plane.state.knob("management", "compute_errors", [])
     return {
         "id": f"{call.scope}/computes/{COMPUTE}",
         "name": COMPUTE,
@@ -147,6 +148,7 @@ def _cluster(call: Call) -> dict[str, Any]:
                 "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 4, "nodeIdleTimeBeforeScaleDown": "PT2M"},
                 "remoteLoginPortPublicAccess": "Disabled",
                 "enableNodePublicIp": True,
+                "errors": [{"error": error} for error in errors],
             },
         },
     }
