@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping
 
+from noria.azure.redact import without_secrets
 from noria.settings import TrackedRun
 
 log = logging.getLogger(__name__)
+_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+"""Seconds for an answer, and retries; MLflow's own (120 and 7) let a silent server hold a job for a quarter hour."""
 _LONGEST_PARAMETER = 500  # Azure ML cuts no longer one, but refuses it
 
 
@@ -33,6 +37,8 @@ def track(
     if run is None:
         return
     try:
+        for name, most in _LIMITS.items():
+            os.environ.setdefault(name, most)  # MLflow reads them at each request
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
@@ -43,4 +49,5 @@ def track(
             params=[Param(k, str(v)[:_LONGEST_PARAMETER]) for k, v in (params or {}).items()],
         )
     except Exception as error:
-        log.warning("the figures could not be logged to the platform's run: %s", error)
+        said = without_secrets(str(error))
+        log.warning("the figures could not be logged to the platform's run: %s", said)
