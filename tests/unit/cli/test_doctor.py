@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from noria.doctor import local as doctor
 from noria.doctor import Finding, examine
+from noria.doctor import local as doctor
 from noria.mailbox.sink import MailSink
 from noria.settings import Settings
 
