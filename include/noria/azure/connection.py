@@ -25,8 +25,8 @@ _AUTHORITIES = {
 """Where the sovereign clouds sign in (azure.identity.AzureAuthorityHosts), by the names that Azure's tools use."""
 
 
-PATIENCE = {"retry_status": 12, "retry_backoff_max": 10}
-"""How credentials bear a throttled endpoint for a minute and more; of themselves they give up after six seconds."""
+PATIENCE = {"retry_total": 30, "retry_status": 30, "retry_backoff_max": 10}
+"""How credentials bear a throttled endpoint for a minute, where it says "in 2 s"; else they give up after 6 s."""
 
 
 @dataclass(frozen=True)
