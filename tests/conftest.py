@@ -7,8 +7,13 @@ import pytest
 pytest_plugins = ["tests.azure.live", "tests.azure.twin.fixtures"]
 
 
-MINUTES = ("azure/test_retrain.py", "integration/test_launcher.py")
-"""Files that take minutes each."""
+MINUTES = (
+    "azure/test_retrain.py",
+    "integration/test_launcher.py",
+    "integration/test_killed_stages.py",
+    "unit/cli/test_main.py",
+)
+"""Files that take a minute or more each."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

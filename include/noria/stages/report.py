@@ -28,6 +28,7 @@ _QUARANTINE_ROWS = 10
 
 def report(run: Run, workspace: Workspace) -> Report:
     """Render `report/report.html`. A stage that has not run, or a registry that cannot be read, is told on the page."""
+    log.info("gathering what the run has left")
     html = run_path(run.pipeline.name, run.run_id, "report/report.html")
     document = gather(run, workspace)
     page = render_report(document).encode()
