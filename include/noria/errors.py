@@ -96,6 +96,16 @@ class StorageAccessError(StorageError, AccessError):
     """The lake or the registry does not know who asks, or does not allow it."""
 
 
+class VerdictError(NoriaError):
+    """A verdict does not permit what is asked: forged, changed, of another model, used before, or out of date."""
+
+
+class StaleVerdictError(VerdictError):
+    """The champion is another one than the verdict was reached against; judge again."""
+
+    retryable = True
+
+
 class BusyError(NoriaError):
     """Another process is doing the same thing right now; it will end."""
 

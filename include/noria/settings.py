@@ -61,6 +61,8 @@ class Settings:
         lake_url: Root of the lake (NORIA_LAKE_URL, default home/lake; the profile azure has no default).
         registry_url: MLflow tracking and registry URI (NORIA_MLFLOW_URL, default SQLite under home); the profile azure
             has its registry in Azure ML instead, unless this is set.
+        production_url: MLflow URI of a registry for champions only (NORIA_MLFLOW_PRODUCTION_URL); registry_url is then
+            where candidates wait. Without it one registry is both.
         dask_address: Existing Dask scheduler (NORIA_DASK_ADDRESS); none starts a cluster of worker processes.
         spark_master: Master of the explore job (NORIA_SPARK_MASTER).
         github_raw_url, github_api_url: Bases of GitHub's raw and API endpoints (GitHub Enterprise, tests).
@@ -72,6 +74,7 @@ class Settings:
     pipelines: tuple[Path, ...] = ()
     lake_url: str = ""
     registry_url: str = field(default="", repr=False)  # it may hold a password
+    production_url: str = field(default="", repr=False)
     dask_address: str | None = None
     spark_master: str = "local[2]"
     github_raw_url: str = "https://raw.githubusercontent.com"
@@ -106,6 +109,7 @@ class Settings:
             pipelines=(CHECKOUT / "include" / "pipelines", *own),
             lake_url=lake_url,
             registry_url=env.get("NORIA_MLFLOW_URL") or registry_url,
+            production_url=env.get("NORIA_MLFLOW_PRODUCTION_URL") or "",
             dask_address=env.get("NORIA_DASK_ADDRESS") or None,
             spark_master=env.get("NORIA_SPARK_MASTER") or "local[2]",
             github_raw_url=(env.get("NORIA_GITHUB_RAW_URL") or cls.github_raw_url).rstrip("/"),

@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, TypeVar
 from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
 from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
+from noria.ledger import Ledger
 from noria.pipeline import load_pipeline
-from noria.records import STAGES, Failure, Record, Run, StageRun
+from noria.records import Decision, Failure, Record, Run, StageRun, stages_of
 from noria.settings import CHECKOUT, Settings
+from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import Keyring
 
 if TYPE_CHECKING:
     from noria.compute.spark import SparkRunner
@@ -61,17 +64,51 @@ class Workspace:
         return cls(settings, open_lake(settings.lake_url, connection, settings.home / "tmp"), handed)
 
     @cached_property
+    def keyring(self) -> Keyring:
+        """What verdicts are signed with.
+
+        Raises:
+            InputError: The profile azure without a connection `noria_verdicts`.
+        """
+        if password := self.credential(VERDICTS):
+            return Keyring.parse(password)
+        if self.settings.profile == "azure":
+            raise InputError(
+                f"no connection {VERDICTS}",
+                expected="an Airflow connection of that id, whose password signs verdicts",
+                remedy="See docs/azure.md.",
+            )
+        return Keyring.at(self.settings.home / "keys" / "verdicts.key")
+
+    @cached_property
     def registry(self) -> Registry:
-        """Which model is the champion, and why; opened at first use because its client is slow to import.
+        """Production: which model is the champion, and why; opened at first use because its client is slow to import.
 
         Raises:
             InputError: The profile azure without a connection to Azure ML.
         """
         from noria.registry import open_azureml_registry, open_registry
 
-        if self.settings.registry_url:
-            return open_registry(self.settings.registry_url, self.settings.home)
-        return open_azureml_registry(self.connection(PRODUCTION) or self._required(ML))
+        settings = self.settings
+        if url := settings.production_url or settings.registry_url:
+            return open_registry(url, settings.home, self.keyring)
+        return open_azureml_registry(self.connection(PRODUCTION) or self._required(ML), self.keyring)
+
+    @cached_property
+    def staging(self) -> Registry:
+        """Where a candidate waits as the challenger; production itself where nothing else is set."""
+        from noria.registry import open_azureml_registry, open_registry
+
+        settings = self.settings
+        if settings.production_url:
+            return open_registry(settings.registry_url, settings.home, self.keyring)
+        if settings.registry_url or self.connection(PRODUCTION) is None:
+            return self.registry
+        return open_azureml_registry(self._required(ML), self.keyring)
+
+    def ledger(self, pipeline: str) -> Ledger:
+        """The history of a pipeline's promotions."""
+        return Ledger(self.lake, pipeline, self.keyring)
 
     def spark(self, run: Run, stage: str) -> SparkRunner:
         """Where the Spark job of a stage runs.
@@ -161,9 +198,13 @@ class Workspace:
             )
         return record
 
+    def decision(self, run: Run) -> Decision | None:
+        """The last word on this run's candidate: that of `release` where people were asked, else that of `promote`."""
+        return self.find(run, "release", Decision) or self.find(run, "promote", Decision)
+
     def failure(self, run: Run) -> Failure | None:
         """Why the run stopped: the failure of the first stage that failed and was not retried well."""
-        for stage in STAGES:
+        for stage in stages_of(run.pipeline):
             # A job that is killed between its record and its answer has both; the record counts.
             if self.lake.exists(run_path(run.pipeline.name, run.run_id, stage)):
                 continue

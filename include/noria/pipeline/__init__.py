@@ -4,9 +4,21 @@ What a stage does with it belongs to the stage; where pipelines are looked for b
 """
 
 from noria.pipeline.base import NAME_PATTERN, SPEC_FILE, Scalar, normalise_header
+from noria.pipeline.policy import (
+    METRICS,
+    ApprovalPolicy,
+    Freshness,
+    Gate,
+    Level,
+    Limit,
+    Limits,
+    Metric,
+    Slice,
+    Threshold,
+    greater_is_better,
+)
 from noria.pipeline.reading import find_pipelines, load_pipeline, load_spec
 from noria.pipeline.schema import (
-    METRICS,
     Alerts,
     Column,
     ColumnType,
@@ -17,17 +29,13 @@ from noria.pipeline.schema import (
     Evaluation,
     Expectation,
     Explore,
-    Gate,
     Holdout,
-    Metric,
     Pipeline,
     Quarantine,
     Question,
     Range,
     Severity,
-    Threshold,
     Tuning,
-    greater_is_better,
     json_schema,
 )
 from noria.pipeline.source import (
@@ -44,6 +52,7 @@ __all__ = [
     "NAME_PATTERN",
     "SPEC_FILE",
     "Alerts",
+    "ApprovalPolicy",
     "Column",
     "ColumnType",
     "Csv",
@@ -54,10 +63,14 @@ __all__ = [
     "Expectation",
     "Explore",
     "FileSource",
+    "Freshness",
     "Gate",
     "GithubSource",
     "Holdout",
     "HttpsSource",
+    "Level",
+    "Limit",
+    "Limits",
     "Metric",
     "Pipeline",
     "Quarantine",
@@ -66,6 +79,7 @@ __all__ = [
     "SampleSource",
     "Scalar",
     "Severity",
+    "Slice",
     "Source",
     "Threshold",
     "Tuning",

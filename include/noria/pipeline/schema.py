@@ -9,33 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from noria.pipeline.base import NAME_PATTERN, ContradictionError, Location, Model, Scalar, normalise_header
+from noria.pipeline.policy import METRICS, Gate, Metric
 from noria.pipeline.source import Source
-
-METRICS: dict[str, tuple[str, bool]] = {
-    # metric: (task, greater is better)
-    "r2": ("regression", True),
-    "mae": ("regression", False),
-    "rmse": ("regression", False),
-    "rae": ("regression", False),
-    "rse": ("regression", False),
-    "accuracy": ("classification", True),
-    "balanced_accuracy": ("classification", True),
-    "roc_auc": ("classification", True),
-    "f1": ("classification", True),
-    "log_loss": ("classification", False),
-}
-Metric = Literal["r2", "mae", "rmse", "rae", "rse", "accuracy", "balanced_accuracy", "roc_auc", "f1", "log_loss"]
 
 MAX_NAME = 100
 """Of a pipeline; it is part of file names and of Airflow's ids, which end at 250 characters."""
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 FEATURE_TYPES = ("integer", "number", "boolean", "category", "string")
 CLASS_TYPES = ("category", "boolean", "integer", "string")
-
-
-def greater_is_better(metric: str) -> bool:
-    """Whether a larger value of the metric is a better model."""
-    return METRICS[metric][1]
 
 
 class Range(Model):
@@ -232,28 +213,6 @@ class Evaluation(Model):
     learning_curve: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.7, 0.9)
 
 
-class Threshold(Model):
-    """An absolute bound on a metric of the holdout."""
-
-    metric: Metric
-    min: float | None = None
-    max: float | None = None
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> Threshold:
-        if (self.min is None) == (self.max is None):
-            raise ValueError("a threshold needs either min or max")
-        return self
-
-
-class Gate(Model):
-    """Policy of the promotion gate."""
-
-    mode: Literal["enforce", "dry_run"] = "enforce"
-    thresholds: tuple[Threshold, ...] = ()
-    margin: float = Field(0.0, ge=0, description="The candidate must beat the champion's primary metric by more.")
-
-
 class Alerts(Model):
     """Who hears of failed runs, failed validation, rejected candidates and new champions."""
 
@@ -314,7 +273,7 @@ class Pipeline(Model):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Pipeline:
-        found = [*self._repetitions(), *self._about_columns(), *self._about_metrics()]
+        found = [*self._repetitions(), *self._about_columns(), *self._about_metrics(), *self._about_slices()]
         if found:
             raise ContradictionError(found)
         return self
@@ -376,6 +335,18 @@ class Pipeline(Model):
                     ("gate", "thresholds", index, "metric"),
                     f"{threshold.metric!r} is not among the metrics ({', '.join(self.metrics)})",
                 )
+
+    def _about_slices(self) -> Iterator[tuple[Location, str]]:
+        columns = {c.name: c for c in self.columns}
+        for index, declared in enumerate(self.gate.slices):
+            place = ("gate", "slices", index, "column")
+            if declared.column not in columns:
+                yield place, f"{declared.column!r} is not among the columns ({', '.join(columns)})"
+            elif columns[declared.column].type not in CLASS_TYPES:
+                kind = columns[declared.column].type
+                yield place, f"{declared.column!r} is of type {kind}; slices need {', '.join(CLASS_TYPES)}"
+            elif declared.column == self.target:
+                yield place, f"{declared.column!r} is the target; a slice is chosen by another column"
 
 
 def _repeated(place: Location, values: Iterable[str], key: str = "") -> Iterator[tuple[Location, str]]:
