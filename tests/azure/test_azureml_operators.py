@@ -35,8 +35,8 @@ from noria.registry import open_azureml_registry
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
 from tests.azure.twin.client import Twin
+from tests.support.candidates import R2
 from tests.support.learning import pipeline
-from tests.unit.test_gate import R2
 
 pytestmark = pytest.mark.slow
 RUN = ""

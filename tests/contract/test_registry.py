@@ -14,8 +14,8 @@ from noria.pipeline import Gate
 from noria.records import Candidate, Decision, Run
 from noria.registry import Registry, open_azureml_registry, open_registry
 from tests.azure.twin.client import Twin
+from tests.support.candidates import R2
 from tests.support.learning import pipeline
-from tests.unit.test_gate import R2
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from noria.gate import Champion, decide
 from noria.pipeline import Gate
 from noria.records import HoldoutRule, Run
 from noria.registry.facts import LONGEST, tags_of, version_of
+from tests.support.candidates import R2
 from tests.support.learning import pipeline
-from tests.unit.test_gate import R2
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
