@@ -20,7 +20,7 @@ from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
 from noria.ledger import Ledger
 from noria.pipeline import load_pipeline
-from noria.records import Decision, Failure, Record, Run, StageRun, stages_of
+from noria.records import Approval, Decision, Failure, Record, Run, StageRun, stages_of
 from noria.settings import CHECKOUT, Settings
 from noria.verdicts import CONNECTION as VERDICTS
 from noria.verdicts import Keyring
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from noria.registry import Registry
 
 R = TypeVar("R", bound=Record)
+APPROVAL, FORCED = "approval.json", "forced.json"
+"""Files of a run: what a person said of its candidate, and the decision after a person promoted it by force."""
 _RUN_ID_LENGTH = 180
 
 
@@ -199,8 +201,25 @@ class Workspace:
         return record
 
     def decision(self, run: Run) -> Decision | None:
-        """The last word on this run's candidate: that of `release` where people were asked, else that of `promote`."""
+        """The last word on this run's candidate: a person's by force, else that of `release`, else of `promote`."""
+        with contextlib.suppress(FileNotFoundError):
+            forced = self.lake.read(run_path(run.pipeline.name, run.run_id, FORCED))
+            return Decision.model_validate_json(forced)
         return self.find(run, "release", Decision) or self.find(run, "promote", Decision)
+
+    def approval(self, run: Run) -> Approval | None:
+        """What a person said of this run's candidate, or none.
+
+        Raises:
+            VerdictError: It was changed after it was signed.
+        """
+        try:
+            said = self.lake.read(run_path(run.pipeline.name, run.run_id, APPROVAL))
+        except FileNotFoundError:
+            return None
+        approval = Approval.model_validate_json(said)
+        self.keyring.check(approval)
+        return approval
 
     def failure(self, run: Run) -> Failure | None:
         """Why the run stopped: the failure of the first stage that failed and was not retried well."""

@@ -1,4 +1,4 @@
-"""A job as a child process: `python -m noria.jobs.<stage>` in a process group of its own that dies with its parent."""
+"""A job as a child process: `python -m noria.jobs.<name>` in a process group of its own that dies with its parent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -22,12 +22,12 @@ from noria.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class JobProcess:
-    """One stage of one run in a child process.
+class ChildJob:
+    """A job in a child process.
 
     Args:
-        stage: Name of the stage.
-        run: The run, which must have been created.
+        job: Name of a module in `noria.jobs`.
+        arguments: Of its command line.
         settings: Handed on through the environment, without credentials.
         credentials: Airflow connection id -> token; handed on through a pipe, seen by nobody else.
         log_file: Where the job's log is appended.
@@ -36,15 +36,15 @@ class JobProcess:
 
     def __init__(
         self,
-        stage: str,
-        run: Run,
+        job: str,
+        arguments: Sequence[str],
         settings: Settings,
         *,
         credentials: Mapping[str, str] | None = None,
         log_file: Path | None = None,
         on_line: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        self._stage, self._run, self._settings = stage, run, settings
+        self._job, self._arguments, self._settings = job, tuple(arguments), settings
         self._credentials = dict(credentials or {})
         self._log_file, self._on_line = log_file, on_line
         self._process: subprocess.Popen[str] | None = None
@@ -60,9 +60,8 @@ class JobProcess:
             NoriaError: What the job said went wrong.
             JobError: The job ended without an answer.
         """
-        arguments = ["--pipeline", self._run.pipeline.name, "--run-id", self._run.run_id, "--lease"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"noria.jobs.{self._stage}", *arguments],
+            [sys.executable, "-m", f"noria.jobs.{self._job}", *self._arguments, "--lease"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -115,7 +114,7 @@ class JobProcess:
                         take(line.rstrip("\n"))
                     except Exception as error:
                         takers.remove(take)
-                        log.warning("the %s job's log is not complete: %s", self._stage, error)
+                        log.warning("the %s job's log is not complete: %s", self._job, error)
 
     def _result(self, answer: str, code: int) -> str:
         try:
@@ -124,12 +123,38 @@ class JobProcess:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             last = f"; its last words: {self._last_line}" if self._last_line else ""
             raise JobError(
-                f"the {self._stage} job {how} without an answer{last}",
+                f"the {self._job} job {how} without an answer{last}",
                 remedy="Signal 9 often means that memory ran out." if code == -signal.SIGKILL else "See its log.",
             ) from None
         if "record" in said:
             return str(said["record"])
         raise as_raised(said["error"], said["message"])
+
+
+class JobProcess(ChildJob):
+    """One stage of one run in a child process.
+
+    Args:
+        stage: Name of the stage.
+        run: The run, which must have been created.
+        settings: Handed on through the environment, without credentials.
+        credentials: Airflow connection id -> token; handed on through a pipe, seen by nobody else.
+        log_file: Where the job's log is appended.
+        on_line: Called with each line of the log.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        run: Run,
+        settings: Settings,
+        *,
+        credentials: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
+        on_line: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        arguments = ["--pipeline", run.pipeline.name, "--run-id", run.run_id]
+        super().__init__(stage, arguments, settings, credentials=credentials, log_file=log_file, on_line=on_line)
 
 
 class _LogFile:

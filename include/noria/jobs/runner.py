@@ -27,6 +27,15 @@ def main(stage: str, function: Callable[[Run, Workspace], Record]) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m noria.jobs.{stage}", description=f"Run the {stage} stage.")
     parser.add_argument("--pipeline", required=True)
     parser.add_argument("--run-id", required=True)
+
+    def work(args: argparse.Namespace, workspace: Workspace) -> str:
+        return run_stage(stage, function, workspace.load_run(args.pipeline, args.run_id), workspace)
+
+    serve(stage, parser, work)
+
+
+def serve(job: str, parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace, Workspace], str]) -> None:
+    """Do a job that answers with the lake path of its record; print it or its error as JSON, and exit with its code."""
     parser.add_argument(
         "--lease",
         action="store_true",
@@ -39,14 +48,12 @@ def main(stage: str, function: Callable[[Run, Workspace], Record]) -> None:
     credentials = _take_lease() if args.lease else {}
     code = ExitCode.OK
     try:
-        workspace = Workspace.open(Settings.from_env(), credentials)
-        run = workspace.load_run(args.pipeline, args.run_id)
-        answer = {"record": run_stage(stage, function, run, workspace)}
+        answer = {"record": work(args, Workspace.open(Settings.from_env(), credentials))}
     except NoriaError as error:
         log.error("%s", error)
         answer, code = {"error": type(error).__name__, "message": str(error)}, error.exit_code
     except Exception as error:
-        log.exception("%s failed", stage)
+        log.exception("%s failed", job)
         answer, code = {"error": type(error).__name__, "message": f"{type(error).__name__}: {error}"}, ExitCode.FAILED
     os.write(answer_fd, json.dumps(answer).encode() + b"\n")
     sys.exit(int(code))

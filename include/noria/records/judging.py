@@ -231,3 +231,23 @@ class LedgerEntry(Record):
     """Digest of the pipeline's entry before it: none can be taken out without a trace."""
     key_id: str = ""
     signature: str = ""
+
+
+class Rollback(Record):
+    """A former champion that a person brought back."""
+
+    pipeline: str
+    version: str
+    """The champion now."""
+    before: str
+    """The champion until then."""
+    by: str
+    reason: str
+    at: datetime
+    verdict_id: str
+    run_id: str
+    """Of the run whose snapshot it was scored on."""
+    metrics: Metrics
+    """Of the version on that snapshot's holdout."""
+    champion_version: str
+    """The champion when this was written; a late retry finds a newer one in its place."""
