@@ -77,6 +77,11 @@ def short_metric_name(name: str) -> str:
     return SHORT_METRIC_NAMES.get(name, METRIC_NAMES.get(name, name))
 
 
+def metric_in_text(name: str) -> str:
+    """The name of a metric in a sentence."""
+    return SHORT_METRIC_NAMES.get(name) or ("F1" if name == "f1" else METRIC_NAMES.get(name, name).lower())
+
+
 def estimator_name(name: str) -> str:
     """The name of a family of estimators."""
     return ESTIMATOR_NAMES.get(name, name.replace("_", " "))
@@ -102,3 +107,28 @@ def seconds(value: float) -> str:
 def moment(value: datetime) -> str:
     """A time in UTC, to the minute."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, to three significant digits."""
+    if not math.isfinite(value):
+        return str(value)
+    text = f"{value:+.3g}" if value else "0"
+    return _signed(text)
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A share to significant digits."""
+    return f"{100 * value:.{digits}g} %"
+
+
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Two metrics with as many digits as it takes to see which is greater; three places at least."""
+    pairs = ((_signed(f"{one:.{n}f}"), _signed(f"{other:.{n}f}")) for n in range(3, 10))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (metric(one), metric(other)))
+
+
+def ordinal(count: int) -> str:
+    """1st, 2nd, 3rd, 4th; 11th."""
+    ending = "th" if count % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{count:,}{ending}"
