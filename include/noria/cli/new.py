@@ -105,6 +105,8 @@ def _tell(console: Console, folder: Path, plan: Plan, command: str) -> None:
     console.print(f"  {plan.task} of {plan.target.name} from {len(plan.features)} features", markup=False)
     for column in plan.left_out:
         console.print(f"  left out: {column.name}: {column.left_out}", markup=False)
+    if plan.too_small:
+        console.print(f"  {plan.too_small}: get more rows, or set holdout.share higher", markup=False)
     if plan.table.odd_rows:
         console.print(f"  {plan.table.odd_rows} rows have too many or too few cells and will be quarantined")
     console.print(f"written: {folder}\nnext:    {command}", markup=False)

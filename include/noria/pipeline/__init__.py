@@ -4,6 +4,8 @@ What a stage does with it belongs to the stage; where pipelines are looked for b
 """
 
 from noria.pipeline.base import NAME_PATTERN, SPEC_FILE, Scalar, normalise_header
+from noria.pipeline.columns import Column, ColumnType, Range
+from noria.pipeline.estimators import Dimension, EstimatorKind, EstimatorSpec
 from noria.pipeline.policy import (
     METRICS,
     ApprovalPolicy,
@@ -20,12 +22,7 @@ from noria.pipeline.policy import (
 from noria.pipeline.reading import find_pipelines, load_pipeline, load_spec
 from noria.pipeline.schema import (
     Alerts,
-    Column,
-    ColumnType,
     Csv,
-    Dimension,
-    EstimatorKind,
-    EstimatorSpec,
     Evaluation,
     Expectation,
     Explore,
@@ -33,7 +30,6 @@ from noria.pipeline.schema import (
     Pipeline,
     Quarantine,
     Question,
-    Range,
     Severity,
     Tuning,
     json_schema,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -32,3 +32,12 @@ def normalise_header(header: str) -> str:
     """Form in which headers and aliases are compared: no BOM, quotes or outer space, lower case, joined by `_`."""
     text = header.replace("\ufeff", "").strip().strip("\"'").strip().lower()
     return re.sub(r"[^0-9a-zа-я\u00c0-\uffff]+", "_", text).strip("_")
+
+
+def repeated(place: Location, values: Iterable[str], key: str = "") -> Iterator[tuple[Location, str]]:
+    """The values of a list that stand in it before; `key` is where each item holds its value."""
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            yield (*place, index, *([key] if key else [])), f"{value!r} stands twice"
+        seen.add(value)

@@ -33,8 +33,6 @@ _TYPES = {
     "string_type": "text",
     "tuple_type": "a list",
     "dict_type": "keys with values below it",
-    "model_type": "keys with values below it",
-    "model_attributes_type": "keys with values below it",
 }
 
 
@@ -133,6 +131,10 @@ def _expected(error: Any, kind: str, context: dict[str, Any]) -> str:
         return f"{context['expected']}{_suggestion(str(error['input']), allowed)}"
     if kind in ("too_short", "too_long"):
         return f"at {'least' if kind == 'too_short' else 'most'} {context.get('min_length', context.get('max_length'))}"
+    if kind in ("model_type", "model_attributes_type"):
+        fields = next((m.model_fields for m in Model.__subclasses__() if m.__name__ == context.get("class_name")), {})
+        listed = f" ({', '.join(fields)})" if fields else ""
+        return f"keys with values below it{listed}"
     return _TYPES.get(kind, re.sub(r"^.*? should (be |have )?", "", error["msg"]))
 
 

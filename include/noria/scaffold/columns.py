@@ -35,6 +35,11 @@ class ColumnPlan:
         return self.facts.nulls > 0
 
     @property
+    def is_grouping(self) -> bool:
+        """Whether its few values divide the rows into groups."""
+        return self.type in ("category", "boolean") and not self.facts.many and 2 <= self.facts.distinct <= MAX_LISTED
+
+    @property
     def alias(self) -> str:
         """The file's header, where the name alone would not be recognised."""
         return "" if normalise_header(self.facts.header) == self.name else self.facts.header.strip()

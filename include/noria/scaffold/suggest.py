@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from noria.errors import InputError
-from noria.pipeline import Holdout, normalise_header
+from noria.pipeline import Gate, Holdout, Slice, normalise_header
 from noria.scaffold.columns import ColumnPlan, listed_values, suggest_target
 from noria.scaffold.look import Table
 
@@ -61,6 +61,27 @@ class Plan:
     def left_out(self) -> list[ColumnPlan]:
         """Columns the model does not see."""
         return [c for c in self.columns if c is not self.target and c.left_out]
+
+    @property
+    def slices(self) -> list[ColumnPlan]:
+        """Columns whose every group is large enough in the holdout for the gate to judge it."""
+        least = Slice.model_fields["min_rows"].default / Holdout().share
+        return [
+            c for c in self.columns if c is not self.target and c.is_grouping and min(c.facts.counts.values()) >= least
+        ]
+
+    @property
+    def holdout_rows(self) -> int:
+        """About how many rows the gate will judge by."""
+        return round(self.table.rows * Holdout().share)
+
+    @property
+    def too_small(self) -> str:
+        """What to do where the gate would refuse to judge by so few rows; empty where they are enough."""
+        least = Gate().min_rows
+        if self.holdout_rows >= least:
+            return ""
+        return f"the gate asks for {least} holdout rows, and this file gives about {self.holdout_rows}"
 
 
 def make_plan(table: Table, columns: tuple[ColumnPlan, ...], target: str, task: Task | None) -> Plan:
