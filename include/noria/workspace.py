@@ -103,10 +103,10 @@ class Workspace:
 
         settings = self.settings
         if settings.production_url:
-            return open_registry(settings.registry_url, settings.home, self.keyring)
+            return open_registry(settings.registry_url, settings.home, self.keyring, staging=True)
         if settings.registry_url or self.connection(PRODUCTION) is None:
             return self.registry
-        return open_azureml_registry(self._required(ML), self.keyring)
+        return open_azureml_registry(self._required(ML), self.keyring, staging=True)
 
     def ledger(self, pipeline: str) -> Ledger:
         """The history of a pipeline's promotions."""

@@ -1,18 +1,41 @@
-"""The registry's interface, which every back end fulfils, and the table of back ends.
+"""The registry: what lets a model in, and what makes it the champion. The rules stand here and nowhere else.
 
-What lets a model in is the same everywhere and stands here; a back end stores versions and tags and no more.
+A back end stores files, versions, tags and aliases, and decides nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from noria.azure import AzureConnection
+from noria.errors import StaleVerdictError, StorageError, UnavailableError, VerdictError
 from noria.records import Candidate, ChampionVersion, Run, SignedVerdict
+from noria.registry.audit import bytes_finding, findings
+from noria.registry.facts import MODEL, crown_tags, cut, entry_tags, is_part, tags_of
+from noria.registry.package import checked
+from noria.registry.versions import Entry, Stored, Versions
 from noria.verdicts import Keyring
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """Files that are in place and belong to no version yet.
+
+    Attributes:
+        source: Where, in the back end's words.
+        tracked_run: MLflow's id of the run that they are of; empty where there is no such thing.
+    """
+
+    source: str
+    tracked_run: str = ""
 
 
 class Registry(ABC):
@@ -23,66 +46,297 @@ class Registry(ABC):
 
     Args:
         keyring: What verdicts are verified by.
+        staging: Whether candidates only wait here: verdicts are about the champion of another registry then, and
+            nothing becomes the champion.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
+    longest_tag = 1000
+    """Characters in a tag's value; longer ones are cut."""
 
-    @abstractmethod
+    def __init__(self, keyring: Keyring, *, staging: bool = False) -> None:
+        self._keyring, self._staging = keyring, staging
+
     def champion(self, name: str) -> ChampionVersion | None:
         """The version in use, or none."""
+        versions = self._versions(name)
+        return versions.describe(versions.champion) if versions.champion else None
 
-    @abstractmethod
     def history(self, name: str) -> list[ChampionVersion]:
-        """All versions that say what they are, newest first."""
+        """All versions that say what they are, newest first; those that came in around the verdicts have none."""
+        return self._versions(name).history
 
-    @abstractmethod
+    def next_sequence(self, name: str) -> int:
+        """The number that the next champion's verdict has to bear: one more than the last champion's."""
+        return self._versions(name).next_sequence
+
     def fetch(self, name: str, version: str, folder: Path) -> Path:
-        """Download the model file (skops) of a version into `folder`; its bytes are checked against the tag."""
+        """Download the model file (skops) of a version into `folder`; its bytes are checked against the tag.
 
-    @abstractmethod
+        Raises:
+            InputError: It has other bytes.
+            StorageError: There is no such version, or no such file.
+        """
+        stored = self._present(self._versions(name), version).stored
+        return checked(self._download(stored.source, folder), stored.tags.get(MODEL, "(no tag)"), name, version)
+
     def register(self, run: Run, candidate: Candidate, verdict: SignedVerdict, model_file: Path) -> ChampionVersion:
         """Let a candidate in as the challenger; a second call for the same run and bytes changes nothing.
 
-        The bytes are checked before the upload, and read back and checked after it.
+        The bytes are checked before the upload, and read back and checked after it. A version of this run and these
+        bytes that an earlier verdict let in is given the new one.
 
         Raises:
             VerdictError: The verdict is not valid for these bytes, this pipeline or this run, or was used before.
             StaleVerdictError: There is another champion by now than it was reached against.
             StorageError: What was read back is not what was uploaded; the version is not made.
         """
+        name = run.pipeline.name
+        self._check_binding(run, candidate, verdict, model_file)
+        versions = self._versions(name)
+        own = versions.of(run.run_id, verdict.model_sha256)
+        if own is None or own.verdict is None:
+            self._check_turn(versions, verdict)
+            version = self._let_in(run, candidate, verdict, model_file, versions)
+        else:
+            version = own.stored.version
+            if own.verdict.id != verdict.id:
+                self._check_turn(versions, verdict)
+                self._check_bytes(name, own)
+                self._tag(name, own, entry_tags(verdict))
+        self._follow(name, CHALLENGER, version)
+        return self._described(name, version)
 
-    @abstractmethod
     def crown(self, name: str, version: str, verdict: SignedVerdict) -> ChampionVersion:
         """Make a version the champion, after its bytes were read back and checked; a repeated call changes nothing.
 
         Raises:
             VerdictError: The verdict is not valid for this version's bytes, or was used before.
             StaleVerdictError: There is another champion by now than it was reached against.
+            StorageError: Its model file is gone.
         """
+        if self._staging:
+            raise VerdictError(
+                f"nothing becomes the champion of {name} in the staging registry", expected="the one for production"
+            )
+        self._keyring.check(verdict)
+        versions = self._versions(name)
+        entry = self._present(versions, version)
+        self._check_crown(name, entry, verdict)
+        stands = entry is versions.champion and entry.crown is not None and entry.crown.id == verdict.id
+        if not stands:
+            versions.check_turn(verdict)
+        self._check_bytes(name, entry)
+        self._tag(name, entry, crown_tags(verdict))
+        if not stands:
+            self._give_way(name, entry, verdict)
+        self._follow(name, CHAMPION, version)
+        return self._described(name, version)
 
-    @abstractmethod
-    def next_sequence(self, name: str) -> int:
-        """The number that the next champion's verdict has to bear: one more than the last champion's."""
-
-    @abstractmethod
     def audit(self, name: str) -> list[str]:
         """What was written around this interface, a sentence each with what to do; none where all is well.
 
         Versions without a verdict, with one that is forged or for other bytes; an alias that names another version than
-        the signed verdicts do; a model file that is gone or changed.
+        the signed verdicts do; a champion or challenger whose model file is gone or changed.
+        """
+        versions = self._versions(name)
+        found = findings(versions, self._aliases(name))
+        unread = {id(e): e for e in (versions.champion, versions.challenger) if e}
+        for entry in unread.values():
+            try:
+                self._check_bytes(name, entry)
+            except (VerdictError, StorageError) as error:
+                if isinstance(error, UnavailableError):
+                    raise
+                found.append(bytes_finding(versions, entry, error.got))
+        return found
+
+    # What a back end gives
+
+    @abstractmethod
+    def _stored(self, name: str) -> list[Stored]:
+        """All versions, also those of others; none if there is no such model."""
+
+    @abstractmethod
+    def _upload(self, run: Run, candidate: Candidate, model_file: Path) -> Uploaded:
+        """Put the model's files where no version has any: each run and bytes have a place of their own."""
+
+    @abstractmethod
+    def _create(self, run: Run, files: Uploaded, tags: Mapping[str, str], description: str, versions: Versions) -> str:
+        """Make the version, with all its tags in one write; its name.
+
+        Raises:
+            BusyError: Another run has made this version meanwhile.
         """
 
+    @abstractmethod
+    def _write_tags(self, name: str, version: str, tags: Mapping[str, str | None]) -> None:
+        """Set tags of a version in this order, or in one write; none takes one away."""
 
-def open_registry(url: str, home: Path, keyring: Keyring) -> Registry:
+    @abstractmethod
+    def _download(self, source: str, folder: Path) -> Path:
+        """The model file at a place, as it is there now.
+
+        Raises:
+            StorageError: It is gone.
+        """
+
+    @abstractmethod
+    def _aliases(self, name: str) -> Mapping[str, str] | None:
+        """Alias -> version; none if the back end has no such thing."""
+
+    def _set_alias(self, name: str, alias: str, version: str) -> None:
+        """Move an alias; a back end that has aliases overrides this."""
+        raise NotImplementedError(f"{type(self).__name__} has no aliases")
+
+    # The rules
+
+    def _versions(self, name: str) -> Versions:
+        return Versions(name, self._stored(name), self._keyring)
+
+    def _present(self, versions: Versions, version: str) -> Entry:
+        if entry := versions.find(version):
+            return entry
+        known = ", ".join(e.stored.version for e in versions.entries) or "(none)"
+        raise StorageError(f"{versions.name} has no version {version}", expected=f"one of {known}")
+
+    def _described(self, name: str, version: str) -> ChampionVersion:
+        versions = self._versions(name)
+        found = versions.describe(self._present(versions, version))
+        if found is None:
+            raise StorageError(f"the tags of {name} version {version} do not say what it is")
+        return found
+
+    def _check_binding(self, run: Run, candidate: Candidate, verdict: SignedVerdict, model_file: Path) -> None:
+        """The verdict is genuine, and about this run, this candidate and these bytes."""
+        self._keyring.check(verdict)
+        if verdict.action not in ("promote", "force"):
+            raise VerdictError(f"the verdict {verdict.id} is leave for a {verdict.action}, which lets nothing in")
+        present = {
+            "the pipeline": (verdict.pipeline, run.pipeline.name),
+            "the run": (verdict.run_id, run.run_id),
+            "the candidate's model": (verdict.model_sha256, candidate.model_sha256),
+            "the model file": (verdict.model_sha256, _sha256(model_file)),
+            "the holdout": (verdict.holdout_sha256, candidate.holdout_sha256),
+            "the snapshot": (verdict.snapshot_id, candidate.snapshot_id),
+            "the code": (verdict.code, candidate.code),
+        }
+        for what, (signed, got) in present.items():
+            if signed != got:
+                raise VerdictError(
+                    f"{what} is {got}, which the verdict {verdict.id} was not reached on",
+                    expected=signed,
+                    remedy="Judge what is there: run the task promote again.",
+                )
+
+    def _check_turn(self, versions: Versions, verdict: SignedVerdict) -> None:
+        if not self._staging:
+            versions.check_turn(verdict)
+
+    def _check_crown(self, name: str, entry: Entry, verdict: SignedVerdict) -> None:
+        """The verdict is about this version, which was let in."""
+        version, let_in = entry.stored.version, entry.verdict
+        if let_in is None:
+            raise VerdictError(f"{name} version {version}: {entry.faults[0]}", expected="a version that was let in")
+        about = {
+            "pipeline": (verdict.pipeline, name),
+            "run": (verdict.run_id, let_in.run_id),
+            "model": (verdict.model_sha256, let_in.model_sha256),
+        }
+        if verdict.action == "rollback":
+            about["version"] = (verdict.version or "(none)", version)
+            if entry.crown is None:
+                raise VerdictError(f"{name} version {version} was never the champion, so nothing can go back to it")
+        for what, (signed, present) in about.items():
+            if signed != present:
+                raise VerdictError(
+                    f"the verdict {verdict.id} is on {what} {signed}", expected=f"that of version {version}: {present}"
+                )
+
+    def _let_in(
+        self, run: Run, candidate: Candidate, verdict: SignedVerdict, model_file: Path, versions: Versions
+    ) -> str:
+        """The files first, read back and checked; then the version, which makes them count."""
+        files = self._upload(run, candidate, model_file)
+        with self._read(files.source) as back:
+            if (got := _sha256(back)) != verdict.model_sha256:
+                raise StorageError(
+                    f"the model file at {files.source} was read back with SHA-256 {got}",
+                    expected=f"{verdict.model_sha256}, as it was uploaded",
+                    remedy="No version was made of it. See who writes there, and run the task promote again.",
+                )
+        tags = cut(tags_of(run, candidate, verdict), self.longest_tag)
+        return self._create(run, files, tags, verdict.reason, versions)
+
+    def _check_bytes(self, name: str, entry: Entry) -> None:
+        """The version's file has the bytes that its verdict is about.
+
+        Raises:
+            VerdictError: It has others.
+            StorageError: It is gone.
+        """
+        signed = entry.verdict.model_sha256 if entry.verdict else ""
+        with self._read(entry.stored.source) as file:
+            if (got := _sha256(file)) != signed:
+                raise VerdictError(
+                    f"its model file has SHA-256 {got}, and the verdict is about {signed}",
+                    expected=f"the bytes of {name} version {entry.stored.version} as they were judged",
+                    remedy="The file was changed after it was judged. Delete the version, and train again.",
+                )
+
+    @contextmanager
+    def _read(self, source: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory() as folder:
+            yield self._download(source, Path(folder))
+
+    def _tag(self, name: str, entry: Entry, values: Mapping[str, str]) -> None:
+        """Write values, and take away the parts of longer ones that stood there."""
+        new: dict[str, str | None] = dict(cut(values, self.longest_tag))
+        old = [tag for tag in entry.stored.tags if any(is_part(tag, key) for key in values)]
+        changed = {key: value for key, value in new.items() if entry.stored.tags.get(key) != value}
+        changed |= {tag: None for tag in old if tag not in new}
+        if changed:
+            self._write_tags(name, entry.stored.version, changed)
+
+    def _give_way(self, name: str, before: Entry, verdict: SignedVerdict) -> None:
+        """Look again, and take the number back if another version has taken it meanwhile.
+
+        Each of two writers writes first and looks afterwards, so one of them sees the other at least; two that see one
+        another both give way, and both are judged again.
+        """
+        versions = self._versions(name)
+        others = [e for e in versions.crowned if e.crown and e.crown.sequence == verdict.sequence]
+        other = next((e.stored.version for e in others if e.stored.version != before.stored.version), None)
+        if other is None:
+            return
+        written = cut(crown_tags(verdict), self.longest_tag)
+        self._write_tags(name, before.stored.version, {tag: before.stored.tags.get(tag) for tag in written})
+        raise StaleVerdictError(
+            f"version {other} of {name} was made champion number {verdict.sequence} at the same moment",
+            expected="one promotion at a time",
+            remedy="It has to be judged again.",
+        )
+
+    def _follow(self, name: str, alias: str, version: str) -> None:
+        """Move an alias where readers outside look for it."""
+        aliases = self._aliases(name)
+        if aliases is not None and aliases.get(alias) != version:
+            self._set_alias(name, alias, version)
+
+
+def open_registry(url: str, home: Path, keyring: Keyring, *, staging: bool = False) -> Registry:
     """The registry at an MLflow URI; `home` holds what is local (artifacts of a SQLite registry, locks)."""
     from noria.registry.mlflow_registry import MlflowRegistry
 
-    return MlflowRegistry(url, home, keyring)
+    return MlflowRegistry(url, home, keyring, staging=staging)
 
 
-def open_azureml_registry(connection: AzureConnection, keyring: Keyring) -> Registry:
+def open_azureml_registry(connection: AzureConnection, keyring: Keyring, *, staging: bool = False) -> Registry:
     """The registry in the Azure ML workspace of a connection."""
     from noria.registry.azureml_registry import AzureMLRegistry
 
-    return AzureMLRegistry(connection, keyring)
+    return AzureMLRegistry(connection, keyring, staging=staging)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -8,54 +8,76 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
-from noria.records import Candidate, ChampionVersion, Decision, HoldoutRule, Run
+from noria.records import Candidate, HoldoutRule, Run, SignedVerdict
 
-LONGEST = 1000
-"""Characters in a tag's value: what Azure ML keeps (its service limits); MLflow keeps 5,000."""
+RUN, MODEL = "noria.run_id", "noria.model_sha256"
+VERDICT, CROWN = "noria.verdict", "noria.crown"
+"""The signed verdict that let the version in, and the last one that made it the champion."""
+CHAMPION_NUMBER = "noria.champion"
+"""The how many-th champion it was, for readers outside; Noria believes the signature in the crown."""
+FORCED = "noria.forced"
+METRICS, HOLDOUT = "noria.metrics", "noria.holdout"
 
 
-def tags_of(run: Run, candidate: Candidate, decision: Decision) -> dict[str, str]:
-    """What a new version is tagged with."""
+def tags_of(run: Run, candidate: Candidate, verdict: SignedVerdict) -> dict[str, str]:
+    """What a new version is tagged with, whole."""
     tags = {
-        "noria.run_id": run.run_id,
+        RUN: run.run_id,
+        MODEL: candidate.model_sha256,
         "noria.snapshot_id": candidate.snapshot_id,
         "noria.code": candidate.code,
-        "noria.verdict": decision.verdict,
         "noria.estimator": candidate.estimator,
         "noria.holdout_sha256": candidate.holdout_sha256,
-        "noria.model_sha256": candidate.model_sha256,
-        "noria.metrics": json.dumps(candidate.metrics),
-        "noria.previous_champion": decision.previous_champion or "",
-        "noria.holdout": HoldoutRule.of(run.pipeline).model_dump_json(),
+        METRICS: json.dumps(candidate.metrics),
+        HOLDOUT: HoldoutRule.of(run.pipeline).model_dump_json(),
+        "noria.training_rows": candidate.training_rows,
+        **entry_tags(verdict),
     }
-    return dict(itertools.chain.from_iterable(_cut(key, value) for key, value in tags.items() if value))
+    return {key: value for key, value in tags.items() if value}
 
 
-def version_of(version: str, tags: Mapping[str, str], created_at: datetime, *, is_champion: bool) -> ChampionVersion:
-    """A version from its tags."""
-    rule = _joined("noria.holdout", tags)
-    return ChampionVersion(
-        version=version,
-        is_champion=is_champion,
-        created_at=created_at,
-        run_id=tags["noria.run_id"],
-        snapshot_id=tags["noria.snapshot_id"],
-        estimator=tags["noria.estimator"],
-        metrics=json.loads(_joined("noria.metrics", tags)),
-        model_sha256=tags["noria.model_sha256"],
-        previous_champion=tags.get("noria.previous_champion") or None,
-        holdout=HoldoutRule.model_validate_json(rule) if rule else None,
-    )
+def entry_tags(verdict: SignedVerdict) -> dict[str, str]:
+    """The tags of the verdict that lets a version in."""
+    return {**_forced_tags(verdict), VERDICT: verdict.model_dump_json()}
 
 
-def _cut(key: str, value: str) -> Iterator[tuple[str, str]]:
-    yield key, value[:LONGEST]
-    for number, start in enumerate(range(LONGEST, len(value), LONGEST), 2):
-        yield f"{key}.{number}", value[start : start + LONGEST]
+def crown_tags(verdict: SignedVerdict) -> dict[str, str]:
+    """The tags of the verdict that makes it the champion; the last one is for outside readers."""
+    return {
+        **_forced_tags(verdict),
+        CROWN: verdict.model_dump_json(),
+        CHAMPION_NUMBER: str(verdict.sequence),
+    }
 
 
-def _joined(key: str, tags: Mapping[str, str]) -> str:
+def forced_by(verdict: SignedVerdict) -> str | None:
+    """Who forced it and why, if anybody did."""
+    return f"{verdict.by}: {verdict.reason}" if verdict.action == "force" else None
+
+
+def cut(tags: Mapping[str, str], longest: int) -> dict[str, str]:
+    """Tags whose values have so many characters at most."""
+    return dict(itertools.chain.from_iterable(_cut(key, value, longest) for key, value in tags.items()))
+
+
+def joined(key: str, tags: Mapping[str, str]) -> str:
+    """A value that may have been cut; empty if there is none."""
     keys = itertools.chain([key], (f"{key}.{number}" for number in itertools.count(2)))
     return "".join(tags[k] for k in itertools.takewhile(tags.__contains__, keys))
+
+
+def is_part(tag: str, key: str) -> bool:
+    """Whether a tag holds a value, or a part of it."""
+    return tag == key or (tag.startswith(f"{key}.") and tag.removeprefix(f"{key}.").isdigit())
+
+
+def _forced_tags(verdict: SignedVerdict) -> dict[str, str]:
+    forced = forced_by(verdict)
+    return {FORCED: forced} if forced else {}
+
+
+def _cut(key: str, value: str, longest: int) -> Iterator[tuple[str, str]]:
+    yield key, value[:longest]
+    for number, start in enumerate(range(longest, len(value), longest), 2):
+        yield f"{key}.{number}", value[start : start + longest]

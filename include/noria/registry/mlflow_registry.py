@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from filelock import FileLock
 from typing_extensions import override
 
 from noria.errors import StorageError, StorageUnavailableError
-from noria.records import Candidate, ChampionVersion, Decision, Run
-from noria.registry.base import CHAMPION, Registry
-from noria.registry.facts import tags_of, version_of
-from noria.registry.package import MODEL_FILE, checked, package
+from noria.records import Candidate, Run
+from noria.registry.base import Registry, Uploaded
+from noria.registry.package import MODEL_FILE, package
+from noria.registry.versions import Stored, Versions
 from noria.settings import without_userinfo
+from noria.verdicts import Keyring
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,48 +41,82 @@ class MlflowRegistry(Registry):
     Args:
         url: MLflow URI.
         home: Artifacts of a SQLite registry are under home/registry, locks under home/locks.
+        keyring: What verdicts are verified by.
+        staging: Whether candidates only wait here.
     """
 
-    def __init__(self, url: str, home: Path) -> None:
+    longest_tag = 5000
+    """What every MLflow server keeps; newer ones keep more."""
+
+    def __init__(self, url: str, home: Path, keyring: Keyring, *, staging: bool = False) -> None:
+        super().__init__(keyring, staging=staging)
         self._url, self._home = url, home
         self._local = url.startswith("sqlite:///")
         self._client = self._connect()
 
     @override
-    def champion(self, name: str) -> ChampionVersion | None:
-        return next((v for v in self.history(name) if v.is_champion), None)
-
-    @override
-    def history(self, name: str) -> list[ChampionVersion]:
+    def _stored(self, name: str) -> list[Stored]:
         with _translated(self._url):
-            versions = list(self._versions(name))
-            champion = self._champion_version(name)
-        versions.sort(key=lambda v: int(v.version), reverse=True)
-        return [_version(v, is_champion=str(v.version) == champion) for v in versions if "noria.run_id" in v.tags]
+            return [
+                Stored(str(v.version), v.tags, datetime.fromtimestamp(v.creation_timestamp / 1000, UTC), v.source)
+                for v in self._found(name)
+            ]
 
     @override
-    def fetch(self, name: str, version: str, folder: Path) -> Path:
+    def _upload(self, run: Run, candidate: Candidate, model_file: Path) -> Uploaded:
+        """As artifacts of the MLflow run of this run."""
+        folder = f"{_FOLDER}-{candidate.model_sha256[:12]}"
+        with _translated(self._url):
+            tracked = self._tracked_run(run, candidate)
+            with tempfile.TemporaryDirectory(dir=_scratch(self._home)) as packed:
+                package(Path(packed), model_file, candidate)
+                self._client.log_artifacts(tracked.info.run_id, packed, folder)
+            self._client.set_terminated(tracked.info.run_id)
+        return Uploaded(f"{tracked.info.artifact_uri}/{folder}", tracked.info.run_id)
+
+    @override
+    def _create(self, run: Run, files: Uploaded, tags: Mapping[str, str], description: str, versions: Versions) -> str:
+        with _translated(self._url):
+            self._ensure_model(run)
+            version = self._client.create_model_version(
+                run.pipeline.name, files.source, files.tracked_run, tags=dict(tags), description=description
+            )
+        return str(version.version)
+
+    @override
+    def _write_tags(self, name: str, version: str, tags: Mapping[str, str | None]) -> None:
+        with _translated(self._url):
+            for key, value in tags.items():
+                if value is None:
+                    self._client.delete_model_version_tag(name, version, key)
+                else:
+                    self._client.set_model_version_tag(name, version, key, value)
+
+    @override
+    def _download(self, source: str, folder: Path) -> Path:
         from mlflow.artifacts import download_artifacts
 
         with _translated(self._url):
-            found = self._client.get_model_version(name, version)
-            source = f"{found.source.rstrip('/')}/{MODEL_FILE}"
-            file = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=self._url))
-        return checked(file, found.tags["noria.model_sha256"], name, version)
+            file = f"{source.rstrip('/')}/{MODEL_FILE}"
+            return Path(download_artifacts(file, dst_path=str(folder), tracking_uri=self._url))
 
     @override
-    def register(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> ChampionVersion:
-        if decision.verdict != "promote" or decision.dry_run:
-            raise ValueError(f"verdict {decision.verdict}, dry run {decision.dry_run}: nothing to register")
-        name = run.pipeline.name
+    def _aliases(self, name: str) -> Mapping[str, str]:
+        from mlflow.exceptions import MlflowException
+
         with _translated(self._url):
-            self._ensure_model(run)
-            version = self._version_of(name, run.run_id)
-            if version is None:
-                version = self._create(run, candidate, decision, model_file)
-            if self._champion_version(name) == decision.previous_champion:
-                self._client.set_registered_model_alias(name, CHAMPION, version)
-        return next(v for v in self.history(name) if v.version == version)
+            try:
+                aliases = self._client.get_registered_model(name).aliases
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return {}
+        return {alias: str(version) for alias, version in aliases.items()}  # SQLite gives a number, a server text
+
+    @override
+    def _set_alias(self, name: str, alias: str, version: str) -> None:
+        with _translated(self._url):
+            self._client.set_registered_model_alias(name, alias, version)
 
     def _connect(self) -> MlflowClient:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -131,7 +166,7 @@ class MlflowRegistry(Registry):
                 raise
             self._client.create_registered_model(run.pipeline.name, description=run.pipeline.description)
 
-    def _versions(self, name: str) -> Iterator[ModelVersion]:
+    def _found(self, name: str) -> Iterator[ModelVersion]:
         token: str | None = None
         while True:
             page = self._client.search_model_versions(f"name = '{name}'", page_token=token)
@@ -139,36 +174,6 @@ class MlflowRegistry(Registry):
             token = page.token
             if not token:
                 return
-
-    def _version_of(self, name: str, run_id: str) -> str | None:
-        return next((str(v.version) for v in self._versions(name) if v.tags.get("noria.run_id") == run_id), None)
-
-    def _champion_version(self, name: str) -> str | None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            version = self._client.get_registered_model(name).aliases.get(CHAMPION)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
-        return None if version is None else str(version)  # SQLite gives a number, a server text
-
-    def _create(self, run: Run, candidate: Candidate, decision: Decision, model_file: Path) -> str:
-        """MLflow run first, then its model, then the version, which makes it count."""
-        tracked = self._tracked_run(run, candidate)
-        with tempfile.TemporaryDirectory(dir=_scratch(self._home)) as folder:
-            package(Path(folder), model_file, candidate)
-            self._client.log_artifacts(tracked.info.run_id, folder, _FOLDER)
-        self._client.set_terminated(tracked.info.run_id)
-        version = self._client.create_model_version(
-            run.pipeline.name,
-            f"{tracked.info.artifact_uri}/{_FOLDER}",
-            tracked.info.run_id,
-            tags=tags_of(run, candidate, decision),
-            description="; ".join(decision.reasons),
-        )
-        return str(version.version)
 
     def _tracked_run(self, run: Run, candidate: Candidate) -> Any:
         """The MLflow run of this run, with its figures: the one that an earlier attempt left, or a new one."""
@@ -190,11 +195,6 @@ def _scratch(home: Path) -> Path:
     folder = home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _version(found: ModelVersion, *, is_champion: bool) -> ChampionVersion:
-    created_at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
-    return version_of(str(found.version), found.tags, created_at, is_champion=is_champion)
 
 
 @contextlib.contextmanager
