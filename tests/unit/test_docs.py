@@ -16,8 +16,9 @@ from noria.cli import COMMANDS
 from noria.doctor.azure.connections import NEEDED
 from noria.errors import ExitCode
 from noria.models.families import FAMILIES
-from noria.pipeline import METRICS, EstimatorSpec, Pipeline
+from noria.pipeline import METRICS, ApprovalPolicy, EstimatorSpec, Freshness, Gate, Limit, Pipeline, Slice, Threshold
 from noria.pipeline.base import Model
+from noria.pipeline.policy import contradictions
 from noria.records import STAGES
 from noria.settings import Settings
 from tests.support import compose
@@ -156,6 +157,23 @@ def test_every_key_of_a_pipeline_is_documented_and_no_other() -> None:
     kinds = EstimatorSpec.model_json_schema()["properties"]["kind"]["enum"]
     for word in (*METRICS, *kinds):
         assert f"`{word}`" in page
+
+
+def test_every_key_below_a_rule_of_the_gate_is_documented_and_no_other() -> None:
+    told = {
+        key: set(re.findall(r"`([a-z_]+)`", cells))
+        for keys_, cells in table(ROOT / "docs" / "pipelines.md", "The gate")
+        for key in re.findall(r"`gate\.(\w+)`", keys_)
+    }
+    models = {"thresholds": Threshold, "slices": Slice, "calibration": Limit, "limits": Limit}
+    models |= {"freshness": Freshness, "approval": ApprovalPolicy}
+    assert told == {key: set(model.model_fields) for key, model in models.items()}
+
+
+def test_the_example_of_a_policy_is_read_as_it_stands() -> None:
+    example = text("docs/pipelines.md").partition("### The gate\n")[2].partition("```yaml\n")[2].partition("```")[0]
+    gate = Gate.model_validate(YAML(typ="safe").load(example)["gate"])
+    assert not list(contradictions(gate, [t.metric for t in gate.thresholds])) and gate.approval is not None
 
 
 def test_every_family_is_documented_with_what_it_searches() -> None:

@@ -81,7 +81,12 @@ def test_the_shipped_pipeline_and_the_sound_example_are_read(tmp_path: Path) -> 
         ("kind: file", "kind: fille", 4, "source: kind: got 'fille'; expected one of"),
         ("  kind: file\n", "", 4, "source: got no kind; expected kind: sample, file, https or github"),
         ("values: [f, m]", "values: [f, [m]]", 13, "columns.1.values.1: got a list of 1; expected a single value"),
-        ("alpha: { low: 0.1, high: 10, log: true }", "alpha: 3", 23, "got 3; expected keys with values below it"),
+        (
+            "alpha: { low: 0.1, high: 10, log: true }",
+            "alpha: 3",
+            23,
+            "got 3; expected keys with values below it (low, high, step, log, integer, choices)",
+        ),
         ("gate:\n", "tuning:\n  trials: 0\ngate:\n", 29, "tuning.trials: got 0; expected greater than or equal to 1"),
         (
             "[f, m]",

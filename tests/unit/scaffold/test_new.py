@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import shlex
 import string
 from pathlib import Path
@@ -104,6 +105,32 @@ def test_a_classification_must_beat_luck(pipelines: Path, tmp_path: Path) -> Non
     pipeline = new(pipelines, write(tmp_path, table(["x", "kind"], rows)), "--target", "kind", name="many")
     threshold = pipeline.gate.thresholds[0]
     assert threshold.metric == "balanced_accuracy" and threshold.min and 0.2 < threshold.min < 0.3
+
+
+def test_slices_are_proposed_where_every_group_is_large_enough_to_be_judged(pipelines: Path, tmp_path: Path) -> None:
+    rows = [[i % 17, "ab"[i % 2], "c" if i % 50 == 0 else "d", 3 * i % 7] for i in range(400)]
+    path = write(tmp_path, table(["x", "large", "small", "y"], rows))
+    new(pipelines, path, "--target", "y")
+    spec = pipelines / "mine" / "pipeline.yaml"
+    text = spec.read_text(encoding="utf-8")
+    assert "  #   - { column: large, margin: 0.05 }\n" in text and "{ column: small, margin" not in text
+    assert "min_rows" not in text
+    commented = text.partition("\ngate:")[2]
+    spec.write_text(text.replace(commented, re.sub(r"(?m)^  # ", "  ", commented)), encoding="utf-8")
+    gate = load_spec(spec).gate  # every line that is commented out is right as it stands
+    assert [s.column for s in gate.slices] == ["large"]
+    assert gate.freshness and gate.approval and gate.limits.latency_milliseconds
+
+
+def test_a_file_that_is_too_small_to_judge_by_is_told(
+    pipelines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, table(["x", "y"], [[i % 9, 3 * i] for i in range(60)]))
+    pipeline = new(pipelines, path, "--target", "y")
+    assert pipeline.gate.min_rows == 30, "a gate that says nothing else"
+    told = "the gate asks for 30 holdout rows, and this file gives about 18"
+    assert told in capsys.readouterr().err
+    assert told in (pipelines / "mine" / "pipeline.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
