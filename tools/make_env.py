@@ -1,6 +1,7 @@
 """Write .env for docker-compose.yaml: .env.example with every empty secret filled by a fresh random one.
 
-Needs nothing but Python. An existing .env is left alone, because its passwords are those of the databases.
+Needs nothing but Python. What an existing .env says is left alone, because its passwords are those of the databases;
+secrets that a newer Noria needs are added to it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "AIRFLOW_JWT_SECRET": lambda: secrets.token_urlsafe(64),
     "AIRFLOW_API_SECRET_KEY": _word,
     "AZURITE_ACCOUNT_KEY": _storage_key,
+    "NORIA_VERDICTS_KEY": _word,
 }
 
 
@@ -49,17 +51,34 @@ def fill(example: str) -> str:
     return re.sub(r"(?m)^([A-Z_]+)=$", value, example)
 
 
+def lacking(text: str) -> str:
+    """Lines with a fresh secret for each that these settings do not name."""
+    there = set(re.findall(r"(?m)^([A-Z_]+)=", text))
+    return "".join(f"{name}={make()}\n" for name, make in SECRETS.items() if name not in there)
+
+
 def main(target: Path = ROOT / ".env") -> int:
     """Write the file, readable by its owner alone; the exit code."""
     text = fill((ROOT / ".env.example").read_text(encoding="utf-8"))
     try:
         handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        print(f"{target} exists and was left as it is; its passwords are those of the databases", file=sys.stderr)
-        return 1
+        return _complete(target)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)
     print(f"written: {target}")
+    return 0
+
+
+def _complete(target: Path) -> int:
+    text = target.read_text(encoding="utf-8")
+    more = lacking(text)
+    if not more:
+        print(f"{target} exists and was left as it is; its passwords are those of the databases", file=sys.stderr)
+        return 1
+    with target.open("a", encoding="utf-8") as stream:
+        stream.write(more if text.endswith("\n") else f"\n{more}")
+    print(f"added to {target}: {', '.join(line.partition('=')[0] for line in more.splitlines())}")
     return 0
 
 

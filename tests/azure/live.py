@@ -25,11 +25,13 @@ from noria.azure import CONNECTIONS, LAKE, ML, SYNAPSE, AzureConnection
 from noria.errors import StorageError
 from noria.lake import open_lake
 from noria.settings import CHECKOUT
+from noria.verdicts import CONNECTION as VERDICTS
 
 VARIABLE = "NORIA_AZURE_ENV"
 """Names another file than .env.azure."""
 BACKEND = "AIRFLOW__SECRETS__BACKEND"
-NEEDED = (LAKE, SYNAPSE, ML)
+ALL = (*CONNECTIONS, VERDICTS)
+NEEDED = (LAKE, SYNAPSE, ML, VERDICTS)
 OF_A_CONTRACT = {"back_end": "abfs", "registry": "azureml"}
 """Parameters of contracts for several back ends, and what of them is Azure's."""
 SLOWER = 30
@@ -70,10 +72,14 @@ class Live:
     def planted_secrets(self) -> list[str]:
         """Secrets that the variables hold."""
         found = [self.environment.get(name, "") for name in SECRETS]
-        for conn_id in CONNECTIONS:
+        for conn_id in ALL:
             if _variable(conn_id) in self.environment:
                 connection = self.connection(conn_id)
-                found += [connection.password, connection.get("connection_string"), connection.get("certificate_data")]
+                found += [
+                    *connection.password.split(),
+                    connection.get("connection_string"),
+                    connection.get("certificate_data"),
+                ]
         return [secret for secret in found if secret]
 
     @contextlib.contextmanager
@@ -189,7 +195,7 @@ def _variables() -> dict[str, str]:
 
 def _with_connections(variables: dict[str, str]) -> dict[str, str]:
     """With the connections that only the secrets backend has."""
-    lacking = [conn_id for conn_id in CONNECTIONS if not variables.get(_variable(conn_id))]
+    lacking = [conn_id for conn_id in ALL if not variables.get(_variable(conn_id))]
     if not lacking or not variables.get(BACKEND):
         return variables
     command = [sys.executable, "-m", "noria.airflow.secrets_backend", *lacking]

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import Keyring
 from tests.azure.twin.client import Twin
 from tests.support.airflow import CHECKOUT  # and a home of its own, before anything imports Airflow
 
@@ -35,13 +38,29 @@ def backend(twin: Twin) -> BaseSecretsBackend:
 def test_every_connection_of_azure_is_in_the_vault_and_no_variable(twin: Twin, backend: BaseSecretsBackend) -> None:
     assert not [name for name in twin.airflow_environment if name.startswith("AIRFLOW_CONN_")]
     names = [name for name in twin.environment if name.startswith("AIRFLOW_CONN_")]
-    assert "AIRFLOW_CONN_ADLS_DEFAULT" in names
+    assert {"AIRFLOW_CONN_ADLS_DEFAULT", "AIRFLOW_CONN_NORIA_VERDICTS"} <= set(names)
     for name in names:
         conn_id = name.removeprefix("AIRFLOW_CONN_").lower()
         wanted = json.loads(twin.environment[name])
         found = backend.get_connection(conn_id)
         assert found is not None
         assert (found.conn_type, found.extra_dejson) == (wanted["conn_type"], wanted.get("extra", {}))
+        assert found.password == wanted.get("password")
+
+
+def test_the_key_that_signs_verdicts_is_watched_like_any_secret(twin: Twin, backend: BaseSecretsBackend) -> None:
+    found = backend.get_connection(VERDICTS)
+    assert found is not None and found.password
+    assert set(Keyring.parse(found.password).keys) <= set(twin.planted_secrets)
+
+
+def test_no_job_is_given_the_key_that_signs_verdicts(twin: Twin, tmp_path: Path) -> None:
+    """Neither by its environment, nor by what Settings of that environment can find."""
+    given = Settings.from_env(twin.environment, home=tmp_path)
+    assert given.connection_password(VERDICTS)
+    child = given.child_environment()
+    assert not Settings.from_env(child).connection_text(VERDICTS)
+    assert not [name for name, value in child.items() if given.connection_password(VERDICTS) in value]
 
 
 def test_connection_that_is_not_in_the_vault_is_none(twin: Twin, backend: BaseSecretsBackend) -> None:

@@ -20,6 +20,9 @@ import pytest
 from cryptography.fernet import Fernet
 from ruamel.yaml import YAML
 
+from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import Keyring
 from tests.support import compose
 from tests.support.compose import COMPOSE_FILE, ROOT
 
@@ -65,7 +68,7 @@ def test_the_env_file_is_private_complete_and_never_overwritten(env_file: Path) 
     settings = compose.read_env(env_file)
     secrets = {k: v for k, v in settings.items() if SECRET_NAME.search(k) and k not in OPTIONAL}
     assert not any(settings[k] for k in OPTIONAL)
-    assert all(len(v) >= 32 for v in secrets.values()) and len(set(secrets.values())) == len(secrets) == 7
+    assert all(len(v) >= 32 for v in secrets.values()) and len(set(secrets.values())) == len(secrets) == 8
     Fernet(settings["AIRFLOW_FERNET_KEY"])
     assert len(base64.b64decode(settings["AZURITE_ACCOUNT_KEY"], validate=True)) == 64
     assert len(settings["AIRFLOW_JWT_SECRET"]) >= 64
@@ -76,6 +79,27 @@ def test_the_env_file_is_private_complete_and_never_overwritten(env_file: Path) 
     )
     assert answer.returncode == 1 and "exists" in answer.stderr
     assert env_file.read_bytes() == before
+
+
+def test_an_older_env_file_gets_what_it_lacks_and_keeps_the_rest(env_file: Path, tmp_path: Path) -> None:
+    old = "".join(
+        line for line in env_file.read_text().splitlines(keepends=True) if not line.startswith("NORIA_VERDICTS_KEY=")
+    ).rstrip("\n")
+    target = tmp_path / ".env"
+    target.write_text(old)
+    make = f"import make_env; from pathlib import Path; raise SystemExit(make_env.main(Path({str(target)!r})))"
+    said = subprocess.run([sys.executable, "-c", make], cwd=ROOT / "tools", capture_output=True, text=True, check=True)
+    added = target.read_text().removeprefix(old + "\n")
+    assert re.fullmatch(r"NORIA_VERDICTS_KEY=\S{32,}\n", added)
+    assert "NORIA_VERDICTS_KEY" in said.stdout and added.partition("=")[2].strip() not in said.stdout
+
+
+def test_the_key_that_signs_verdicts_is_given_to_workers_alone(services: dict[str, Any]) -> None:
+    name = "AIRFLOW_CONN_NORIA_VERDICTS"
+    key = Settings.from_env(services["airflow-worker"]["environment"]).connection_password(VERDICTS)
+    assert key and len(Keyring.parse(key).keys) == 1
+    assert [s for s, service in services.items() if key in json.dumps(service)] == ["airflow-worker"]
+    assert [s for s, service in SERVICES.items() if name in service.get("environment", {})] == ["airflow-worker"]
 
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
@@ -113,8 +137,6 @@ def test_every_noria_setting_is_read_by_the_library() -> None:
 
 
 def test_the_library_reads_the_settings_as_they_are_meant(services: dict[str, Any]) -> None:
-    from noria.settings import Settings
-
     settings = Settings.from_env(services["airflow-worker"]["environment"])
     assert settings.home == Path("/var/noria")
     assert settings.registry_url == "http://mlflow:5000"

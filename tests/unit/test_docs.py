@@ -21,6 +21,7 @@ from noria.pipeline.base import Model
 from noria.pipeline.policy import contradictions
 from noria.records import STAGES
 from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
 from tests.support import compose
 from tests.support.tables import table
 
@@ -79,7 +80,7 @@ def test_every_setting_is_documented_and_read() -> None:
 
 def test_every_connection_that_the_code_names_is_documented() -> None:
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "include" / "noria").rglob("*.py"))
-    used = set(re.findall(r'"([a-z_]+_default|[a-z]+_production)"', code))
+    used = set(re.findall(r'"([a-z_]+_default|[a-z]+_production|noria_verdicts)"', code))
     assert {name.strip("`") for name in rows(text("docs/operations.md"), "Connections")} == used
 
 
@@ -123,7 +124,8 @@ def test_the_azure_example_is_read_as_it_stands() -> None:
         connection = AzureConnection.parse(conn_id, settings.connection_text(conn_id))
         assert set(connection.extra) <= keys_of_azure_connections()
         assert all(connection.host if key == "host" else connection.require(key) for key in NEEDED[conn_id])
-    assert set(given) == {"NORIA_PROFILE", "NORIA_LAKE_URL", *(f"AIRFLOW_CONN_{c.upper()}" for c in CONNECTIONS)}
+    used = (*CONNECTIONS, VERDICTS)
+    assert set(given) == {"NORIA_PROFILE", "NORIA_LAKE_URL", *(f"AIRFLOW_CONN_{c.upper()}" for c in used)}
 
 
 def test_the_login_by_entra_is_told_with_the_names_in_use() -> None:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import Keyring
 from tests.azure.twin.certificate import Certificate
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -127,6 +129,7 @@ class TwinState:
         knobs: service -> knob -> value: misbehaviour that only that service knows.
         account_key: Of the storage account, new with each start: Azurite's own is known to everybody.
         azurite_port: Where Azurite itself is, for services that keep their files there.
+        verdicts_key: Signs verdicts; the same with each start, like the lake and the registry that they are about.
     """
 
     folder: Path
@@ -148,12 +151,14 @@ class TwinState:
     tenant: str = TENANT
     subscription: str = SUBSCRIPTION
     resource_group: str = RESOURCE_GROUP
+    verdicts_key: str = field(init=False)
     _log_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.plant(self.identity_header)
         self.plant(self.control_token)
         self.plant(self.account_key)
+        self.verdicts_key = self.plant(Keyring.at(self.folder / "verdicts.key").keys[0])
         for conn_id in self.connections():
             self.vault[f"airflow-connections-{conn_id.replace('_', '-')}"] = self.connections()[conn_id]
         self._own_secrets = dict(self.vault)
@@ -232,6 +237,7 @@ class TwinState:
                 "conn_type": "azure",
                 "extra": machine_learning | {"workspace": PRODUCTION_WORKSPACE},
             },
+            VERDICTS: {"conn_type": "generic", "password": self.verdicts_key},
         }
         return {conn_id: json.dumps(facts) for conn_id, facts in wanted.items()}
 

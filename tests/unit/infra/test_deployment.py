@@ -16,6 +16,8 @@ import pytest
 from noria.azure import CONNECTIONS, PRODUCTION, SYNAPSE, AzureConnection
 from noria.azure.services import Service
 from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import Keyring
 from tests.support.azurerm.provider import schemas
 from tests.support.tables import table
 from tests.support.terraform import INFRA, Terraform, terraform
@@ -299,21 +301,108 @@ def test_airflow_takes_the_environment_as_it_stands(deployment: Deployment) -> N
     assert backend.managed_identity_client_id and backend.workload_identity_tenant_id, "the backend takes both or none"
 
 
-def test_the_script_fills_the_vault_with_the_names_that_airflow_looks_for(tf: Terraform, tmp_path: Path) -> None:
+KEY = "airflow-connections-noria-verdicts"
+PROGRAMS = {
+    "terraform": 'if [ "$3" = key_vault ]; then printf vault; else cat "$HERE/connections.json"; fi',
+    "az": """printf "%s\\0" "$@" >>"$HERE/calls"; printf "\\0" >>"$HERE/calls"
+        [ -e "$HERE/refuse" ] && { echo Forbidden >&2; exit 1; }
+        case "$3" in
+            list) [ -e "$HERE/key" ] && echo airflow-connections-noria-verdicts ;;
+            show) cat "$HERE/key" ;;
+            set) while [ "$#" -gt 0 ]; do
+                if [ "$1" = --file ]; then stat -c %a "$2" >"$HERE/mode"; cp "$2" "$HERE/key"; fi
+                shift
+            done ;;
+        esac; true""",
+}
+
+
+class Vault:
+    """A key vault as `az` shows it to the script."""
+
+    def __init__(self, folder: Path, script: Path) -> None:
+        self.folder, self._script = folder, script
+        for name, body in PROGRAMS.items():
+            (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+            (folder / name).chmod(0o755)
+        (folder / "connections.json").write_text("{}")
+
+    def fill(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the script; what it and `az` said before is forgotten."""
+        (self.folder / "calls").unlink(missing_ok=True)
+        path = f"{self.folder}:{os.environ['PATH']}"
+        environ = {**os.environ, "HERE": str(self.folder), "PATH": path, "TMPDIR": str(self.folder)}
+        return subprocess.run([self._script, *words], env=environ, check=False, capture_output=True, text=True)
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """The arguments of each `az`."""
+        return [call.split("\0") for call in (self.folder / "calls").read_text().rstrip("\0").split("\0\0")]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that sign verdicts."""
+        from airflow.models.connection import Connection
+
+        return Keyring.parse(Connection.from_json((self.folder / "key").read_text()).password).keys
+
+
+@pytest.fixture
+def vault(tf: Terraform, tmp_path: Path) -> Vault:
+    return Vault(tmp_path, tf.folder / "fill_key_vault.sh")
+
+
+def test_the_script_fills_the_vault_with_the_names_that_airflow_looks_for(vault: Vault) -> None:
     from airflow.providers.microsoft.azure.secrets.key_vault import AzureKeyVaultBackend
 
     connections = {"adls_default": '{"conn_type":"adls","extra":{"a":"it\'s $HOME\\t"}}', "azureml_default": "{}"}
-    (tmp_path / "connections.json").write_text(json.dumps(connections))
-    programs = {
-        "terraform": 'if [ "$3" = key_vault ]; then printf vault; else cat "$HERE/connections.json"; fi',
-        "az": 'printf "%s\\0" "$@" >>"$HERE/calls"; printf "\\0" >>"$HERE/calls"',
-    }
-    for name, body in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    environ = {**os.environ, "HERE": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run([tf.folder / "fill_key_vault.sh"], env=environ, check=True, capture_output=True)
-    calls = [call.split("\0") for call in (tmp_path / "calls").read_text().rstrip("\0").split("\0\0")]
+    (vault.folder / "connections.json").write_text(json.dumps(connections))
+    assert vault.fill().returncode == 0
+    calls = [call for call in vault.calls if "--value" in call]
     seen = {call[call.index("--name") + 1]: call[call.index("--value") + 1] for call in calls}
     assert all(call[:3] == ["keyvault", "secret", "set"] and "vault" in call for call in calls)
     assert seen == {AzureKeyVaultBackend.build_path("airflow-connections", i): text for i, text in connections.items()}
+    assert AzureKeyVaultBackend.build_path("airflow-connections", VERDICTS) == KEY
+
+
+def test_the_script_makes_the_key_that_signs_verdicts_once_and_shows_it_to_nobody(vault: Vault) -> None:
+    said = vault.fill()
+    assert said.returncode == 0, said.stderr
+    (key,) = vault.keys
+    assert (vault.folder / "mode").read_text() == "600\n"
+    assert key not in said.stdout + said.stderr + str(vault.calls)
+    assert {file.name for file in vault.folder.iterdir()} == {*PROGRAMS, "connections.json", "calls", "key", "mode"}
+    assert vault.fill().returncode == 0
+    assert vault.keys == (key,)
+
+
+def test_a_new_key_signs_and_the_old_ones_verify(vault: Vault) -> None:
+    vault.fill()
+    before = vault.keys
+    assert vault.fill("--new-verdicts-key").returncode == 0
+    fresh, *others = vault.keys
+    assert fresh not in before and tuple(others) == before
+
+
+def test_a_vault_that_refuses_to_tell_loses_no_key(vault: Vault) -> None:
+    vault.fill()
+    before = vault.keys
+    (vault.folder / "refuse").touch()
+    for words in ((), ("--new-verdicts-key",)):
+        said = vault.fill(*words)
+        assert said.returncode != 0 and "Forbidden" in said.stderr
+        assert not any("set" in call for call in vault.calls)
+    assert vault.keys == before
+    assert vault.fill("--force").returncode == 2
+
+
+def test_only_airflow_may_read_the_key_that_signs_verdicts(deployment: Deployment) -> None:
+    """Jobs that train cannot promote: their identity has no role on the vault of the connections."""
+    vault = next(v for v in deployment.of("key_vault") if v["name"] == deployment.outputs["key_vault"])
+    roles = [
+        (deployment.address(r["principal_id"]), r["role_definition_name"])
+        for r in deployment.of("role_assignment")
+        if r["scope"] == vault["id"]
+    ]
+    assert ("user_assigned_identity.airflow", "Key Vault Secrets User") in roles
+    assert not [who for who, _ in roles if "jobs" in who or "synapse" in who]
