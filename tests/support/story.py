@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from noria.pipeline import Pipeline
 from noria.records import (
@@ -12,34 +12,25 @@ from noria.records import (
     ColumnProfile,
     Contender,
     CurvePoint,
-    Decision,
     ExpectationResult,
     Histogram,
+    LedgerEntry,
+    LedgerEvent,
     Profile,
     Record,
-    Rule,
     Run,
     Snapshot,
     Spread,
     StageRun,
     Usage,
     ValidationReport,
+    Verdict,
+    digest,
 )
 from noria.report import Document
+from tests.support.judged import NOW, SHA, decision, metrics
 
-NOW = datetime(2026, 5, 4, 5, 0, tzinfo=UTC)
-SHA = "5c3c5595b15f3e5a8aa2dccfc17db79dca186635e2a6b3d67afe37bf166c7014"
 FAMILIES = {"linear": 0.861, "ridge": 0.864, "random_forest": 0.824, "gradient_boosting": 0.838, "xgboost": 0.846}
-
-
-def metrics(r2: float) -> dict[str, float]:
-    return {
-        "r2": r2,
-        "mae": 16 * (1 - r2) ** 0.5 * 0.75,
-        "rmse": 15.2 * (1 - r2) ** 0.5,
-        "rae": (1 - r2) ** 0.5,
-        "rse": 1 - r2,
-    }
 
 
 def run_of(pipeline: Pipeline) -> Run:
@@ -174,22 +165,10 @@ def candidate(pipeline: Pipeline) -> Candidate:
         model="model.skops",
         model_sha256=SHA,
         model_bytes=48_211,
+        training_rows="training_rows.bin",
+        training_rows_sha256=SHA,
+        policy_sha256=digest(pipeline.gate),
         cluster="2 Dask workers of 1 thread on this machine",
-    )
-
-
-def decision(verdict: str = "promote") -> Decision:
-    return Decision(
-        verdict=verdict,
-        rules=(
-            Rule(name="r2 at least 0.8", passed=verdict != "reject", required=True, detail="0.864 on the holdout"),
-            Rule(name="better than the champion", passed=verdict == "promote", required=False, detail="0.864 > 0.858"),
-        ),
-        reasons=("r2 0.864 beats the champion's 0.858 on the same holdout",),
-        candidate_metrics=metrics(0.864),
-        champion_metrics=metrics(0.858),
-        previous_champion="2",
-        champion_version="3" if verdict == "promote" else "2",
     )
 
 
@@ -209,6 +188,36 @@ def history() -> tuple[ChampionVersion, ...]:
     )
 
 
+def ledger(pipeline: Pipeline) -> tuple[LedgerEntry, ...]:
+    """How version 3 came to be the champion, the oldest entry first."""
+    told: list[tuple[LedgerEvent, str | None, str | None, str, str]] = [
+        ("promoted", None, "1", "gate", "there was no champion"),
+        ("promoted", "1", "2", "gate", "r2 is better by 0.009, and by more than luck"),
+        ("rejected", "2", "2", "gate", "r2 0.71 is not at least 0.8"),
+        ("forced", "2", "4", "grace", "the old model is wrong about winter"),
+        ("rolled_back", "4", "2", "ada", "winter was right after all"),
+        ("kept", "2", "2", "gate", "r2 is better by 0.005, which luck can explain"),
+        ("promoted", "2", "3", "gate", "r2 is better by 0.006, and by more than luck"),
+    ]
+    return tuple(
+        LedgerEntry(
+            pipeline=pipeline.name,
+            at=NOW - timedelta(days=len(told) - day),
+            event=event,
+            run_id=f"run-{day}",
+            model_sha256=SHA,
+            holdout_sha256=SHA,
+            policy_sha256=SHA,
+            version=after,
+            champion_before=before,
+            champion_after=after,
+            by=by,
+            reasons=(reason,),
+        )
+        for day, (event, before, after, by, reason) in enumerate(told)
+    )
+
+
 def envelope(run: Run, stage: str, record: Record, seconds: float = 5.0) -> StageRun:
     return StageRun(
         pipeline=run.pipeline.name,
@@ -223,7 +232,7 @@ def envelope(run: Run, stage: str, record: Record, seconds: float = 5.0) -> Stag
     )
 
 
-def document(pipeline: Pipeline, *, verdict: str = "promote") -> Document:
+def document(pipeline: Pipeline, *, verdict: Verdict = "promote") -> Document:
     """A run that reached its verdict."""
     run = run_of(pipeline)
     records: dict[str, tuple[Record, float]] = {
@@ -245,4 +254,5 @@ def document(pipeline: Pipeline, *, verdict: str = "promote") -> Document:
         candidate=candidate(pipeline),
         decision=decision(verdict),
         history=history(),
+        ledger=ledger(pipeline),
     )

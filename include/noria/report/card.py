@@ -258,7 +258,7 @@ def _rule_line(rule: Rule) -> str:
 def _interval_line(i: Interval) -> str:
     seen = f"; {signed(i.detectable).removeprefix('+')} could be seen" if i.detectable is not None else ""
     return (
-        f"{metric_name(i.metric)}: {number(i.candidate)}, champion {number(i.champion)}, better by "
+        f"{metric_name(i.metric)}: {number(i.candidate)}, champion {number(i.champion)}, improvement "
         f"{signed(i.improvement)} ({signed(i.low)} to {signed(i.high)} at {percent(i.confidence, 3)}, {i.method}{seen})"
     )
 
@@ -266,7 +266,7 @@ def _interval_line(i: Interval) -> str:
 def _slice_line(s: SliceResult, metric: str) -> str:
     sign = "ok  " if s.passed else "FAIL"
     against = f", champion {number(s.champion)}" if s.champion is not None else ""
-    better = f", better by {signed(s.improvement)}" if s.improvement is not None else ""
+    better = f", improvement {signed(s.improvement)}" if s.improvement is not None else ""
     if s.low is not None and s.high is not None:
         better += f" ({signed(s.low)} to {signed(s.high)})"
     judged = f", may be worse by {number(s.margin)}" if s.judged else ", too few rows to judge"

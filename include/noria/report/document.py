@@ -1,25 +1,37 @@
-"""What a report tells: the records of one run, with those that are missing left out, and the words for its verdict."""
+"""What a report tells: the records of one run, with those that are missing left out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from noria.records import (
-    STAGES,
     Candidate,
     ChampionVersion,
     Decision,
     ExpectationResult,
     Failure,
+    LedgerEntry,
     Profile,
     Run,
     Snapshot,
     StageRun,
     ValidationReport,
+    stages_of,
 )
+from noria.report.card import Card, State, card
 
-_OUTCOMES = {"promote": "Promoted", "keep": "Champion kept", "reject": "Rejected"}
+_TONES: dict[State, str] = {
+    "first": "promote",
+    "promoted": "promote",
+    "kept": "keep",
+    "declined": "keep",
+    "late": "keep",
+    "rejected": "reject",
+    "waiting": "waiting",
+    "forced": "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,9 @@ class Document:
         quarantine: First quarantined rows (row, column, value, reason).
         history: Versions in the registry, newest first.
         history_problem: Why the history could not be read.
+        ledger: All decisions about the pipeline, oldest first.
+        ledger_problem: Why it could not be read.
+        ledger_findings: Entries of it that were changed or taken out, a sentence each.
         data_docs: Link to the Data Docs, relative to the report.
     """
 
@@ -50,44 +65,66 @@ class Document:
     decision: Decision | None = None
     history: tuple[ChampionVersion, ...] = ()
     history_problem: str | None = None
+    ledger: tuple[LedgerEntry, ...] = ()
+    ledger_problem: str | None = None
+    ledger_findings: tuple[str, ...] = ()
+
+    @cached_property
+    def card(self) -> Card | None:
+        """What the decision rests on; none before there is one."""
+        if self.decision is None:
+            return None
+        return card(
+            self.decision,
+            self.candidate,
+            self.run.pipeline,
+            run_id=self.run.run_id,
+            history=self.history,
+            problems=self.problems,
+        )
 
     @property
-    def outcome(self) -> str:
-        """promote, keep, reject, failed or unfinished; the page's colour follows it."""
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read or is not what was signed, a sentence each."""
+        registry = (f"The registry could not be read: {self.history_problem}",) if self.history_problem else ()
+        ledger = (f"The ledger could not be read: {self.ledger_problem}",) if self.ledger_problem else ()
+        return (*registry, *ledger, *self.ledger_findings)
+
+    @property
+    def forced(self) -> tuple[tuple[str, str, bool], ...]:
+        """Version, why and by whom, and whether it is the champion now: of all that were promoted by force."""
+        known = tuple((v.version, v.forced, v.is_champion) for v in self.history if v.forced is not None)
+        own = self.decision
+        if own is None or own.forced is None or own.registered_version in {version for version, _, _ in known}:
+            return known
+        return ((own.registered_version or "of this run", own.forced, own.new_champion), *known)
+
+    @property
+    def tone(self) -> str:
+        """The page's colour: promote, keep, reject, waiting, failed or unfinished."""
         if self.failure is not None:
             return "failed"
-        return self.decision.verdict if self.decision else "unfinished"
+        if self.card is None:
+            return "unfinished"
+        return _TONES.get(self.card.state, self.card.verdict)
 
     @property
     def headline(self) -> str:
-        """The verdict in two or three words."""
+        """The verdict in two to four words."""
         if self.failure is not None:
             return f"Stopped at {self.failure.stage}"
-        if self.decision is None:
-            return "No verdict yet"
-        word = _OUTCOMES[self.decision.verdict]
-        return f"{word} (dry run)" if self.decision.dry_run else word
+        return self.card.headline if self.card else "No verdict yet"
 
     @property
-    def sentence(self) -> str:
-        """The verdict in a sentence."""
-        decision = self.decision
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict in a few sentences."""
         if self.failure is not None:
-            kept = "" if self.failure.stage == "promote" else " The champion is what it was."
-            return f"What was done before stands below.{kept}"
-        if decision is None:
-            missing = [s for s in STAGES if s not in self.stages and s != "report"]
-            return f"The run has no record of {', '.join(missing)} yet."
-        champion = f"version {decision.champion_version}" if decision.champion_version else "no champion"
-        if decision.dry_run:
-            return f"A dry run leaves the registry as it is: {champion}."
-        if decision.verdict == "promote":
-            late = f"Version {decision.registered_version} is registered, but came too late: {champion} stays in use."
-            return f"{champion.capitalize()} is the new champion." if decision.new_champion else late
-        if decision.verdict == "keep":
-            return f"The candidate is not better; {champion} stays in use."
-        stays = f"{champion} stays in use" if decision.champion_version else "there is still no champion"
-        return f"A required rule failed; {stays}."
+            kept = "" if self.failure.stage in ("promote", "release") else " The champion is what it was."
+            return (f"What was done before stands below.{kept}",)
+        if self.card is None:
+            missing = [s for s in stages_of(self.run.pipeline) if s not in self.stages and s != "report"]
+            return (f"The run has no record of {', '.join(missing)} yet.",)
+        return self.card.sentences
 
     def state(self, stage: str) -> str:
         """done, failed or missing."""

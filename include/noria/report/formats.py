@@ -26,6 +26,17 @@ ESTIMATOR_NAMES = {
     "gradient_boosting": "Gradient boosting",
     "xgboost": "XGBoost",
 }
+EVENT_NAMES = {
+    "promoted": "Promoted",
+    "kept": "Champion kept",
+    "rejected": "Rejected",
+    "dry_run": "Dry run",
+    "staged": "Waiting for approval",
+    "approved": "Approved",
+    "declined": "Declined",
+    "forced": "Promoted by force",
+    "rolled_back": "Rolled back",
+}
 NOTHING = "–"
 
 
@@ -82,6 +93,11 @@ def metric_in_text(name: str) -> str:
     return SHORT_METRIC_NAMES.get(name) or ("F1" if name == "f1" else METRIC_NAMES.get(name, name).lower())
 
 
+def event_name(name: str) -> str:
+    """What happened, in words."""
+    return EVENT_NAMES.get(name, name.replace("_", " "))
+
+
 def estimator_name(name: str) -> str:
     """The name of a family of estimators."""
     return ESTIMATOR_NAMES.get(name, name.replace("_", " "))
@@ -124,8 +140,14 @@ def percent(value: float, digits: int = 2) -> str:
 
 def apart(one: float, other: float) -> tuple[str, str]:
     """Two metrics with as many digits as it takes to see which is greater; three places at least."""
+    if not (math.isfinite(one) and math.isfinite(other)):
+        return _defined(one), _defined(other)
     pairs = ((_signed(f"{one:.{n}f}"), _signed(f"{other:.{n}f}")) for n in range(3, 10))
     return next((pair for pair in pairs if pair[0] != pair[1]), (metric(one), metric(other)))
+
+
+def _defined(value: float) -> str:
+    return metric(value) if math.isfinite(value) else "undefined"
 
 
 def ordinal(count: int) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from noria.records import STAGES
-from noria.report import charts, formats
+from noria.pipeline import greater_is_better
+from noria.records import stages_of
+from noria.report import card_charts, charts, formats
+from noria.report.card import level
 from noria.report.document import Document
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ def templates() -> Environment:
         formats.metric_name,
         formats.short_metric_name,
         formats.estimator_name,
+        formats.event_name,
+        formats.signed,
+        formats.percent,
+        level,
         formats.size,
         formats.seconds,
         formats.moment,
@@ -42,9 +48,11 @@ def templates() -> Environment:
 
 def render_report(document: Document) -> str:
     """The page of one run."""
-    candidate, pipeline = document.candidate, document.run.pipeline
+    candidate, pipeline, card = document.candidate, document.run.pipeline, document.card
     models, scale = charts.compare_models(candidate) if candidate else ([], None)
     metric = pipeline.primary_metric
+    intervals, slices = (card.intervals, card.slices) if card else ((), ())
+    groups, group_scale = card_charts.slice_rows(slices, next((i for i in intervals if i.metric == metric), None))
     return (
         templates()
         .get_template("report.html.j2")
@@ -53,7 +61,15 @@ def render_report(document: Document) -> str:
             run=document.run,
             pipeline=pipeline,
             metric=metric,
-            stages=STAGES,
+            higher=greater_is_better(metric),
+            stages=[stage for stage in stages_of(pipeline) if stage != "report"],
+            card=card,
+            rules=sorted(card.rules if card else (), key=lambda rule: (rule.passed, not rule.required)),
+            gauge=card_charts.gauge,
+            forest=card_charts.forest(intervals, metric, pipeline.gate.margin),
+            groups=groups,
+            group_scale=group_scale,
+            margins=sorted({(s.column, s.margin) for s in slices}),
             models=models,
             scale=scale,
             curve=charts.learning_curve(candidate.learning_curve, metric) if candidate else None,

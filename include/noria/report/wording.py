@@ -26,24 +26,24 @@ _HEADLINES: dict[State, str] = {
 _DRY = {"promote": "Would be promoted", "keep": "Champion would be kept", "reject": "Would be rejected"}
 
 _REJECTED = {
-    "registry": "Somebody wrote to the registry without the gate; nothing is promoted until that is cleared up.",
-    "clock": "The clock of this machine cannot be right, so that neither ages nor the order of events can be trusted.",
-    "policy": "The rules that it is judged by were changed or loosened since it was trained.",
-    "predictions": "Its predictions cannot be used.",
-    "leakage": "It has seen rows that it was to be examined on, so that its figures say nothing.",
-    "plausible": "It is better than its training explains: a sign that it knew the rows it was examined on.",
-    "rows": "There are too few fresh rows to judge a model by.",
-    "validation": "The data did not pass its own checks.",
-    "freshness": "The data is too old.",
-    "finite": "One of its metrics is no finite number.",
-    "threshold": "It does not reach a bound that the policy sets.",
-    "dummy": "It is no better than having no model at all.",
-    "constant": "It gives the same answer whatever it is asked.",
-    "calibration": "Its answers are off by more than they may be: too sure, or too high or low throughout.",
-    "latency": "It answers too slowly.",
-    "model_size": "Its file is too large.",
-    "training_cost": "It costs too much to train.",
-    "slice": "It does worse than the champion for a group of rows that must not lose.",
+    "registry": "Somebody wrote to the registry without the gate; nothing is promoted until that is cleared up",
+    "clock": "The clock of this machine cannot be right, so that neither ages nor the order of events can be trusted",
+    "policy": "The rules that it is judged by were changed or loosened since it was trained",
+    "predictions": "Its predictions cannot be used",
+    "leakage": "It has seen rows that it was to be examined on, so that its figures say nothing",
+    "plausible": "It is better than its training explains: a sign that it knew the rows it was examined on",
+    "rows": "There are too few fresh rows to judge a model by",
+    "validation": "The data did not pass its own checks",
+    "freshness": "The data is too old",
+    "finite": "One of its metrics is no finite number",
+    "threshold": "It does not reach a bound that the policy sets",
+    "dummy": "It is no better than having no model at all",
+    "constant": "It gives the same answer whatever it is asked",
+    "calibration": "Its answers are off by more than they may be: too sure, or too high or low throughout",
+    "latency": "It answers too slowly",
+    "model_size": "Its file is too large",
+    "training_cost": "It costs too much to train",
+    "slice": "It does worse than the champion for a group of rows that must not lose",
 }
 
 _NOT_COMPARED = {
@@ -81,7 +81,7 @@ def sentences(decision: Decision, pipeline: Pipeline) -> tuple[str, ...]:
         "first": (f"Version {decision.champion_version} is the first champion.", *why),
         "promoted": (f"Version {decision.champion_version} is the new champion.", *why),
         "late": (f"Version {decision.registered_version} is registered, but came too late.", *why, stays),
-        "waiting": ("The gate says promote, and a person has to agree.", *why, stays),
+        "waiting": ("The gate says promote, and a person has to agree.", *why, stays.replace(".", " until then.")),
         "declined": ("The gate said promote, and it was not approved.", stays),
         "forced": (_by_force(decision), *why),
         "dry_run": (*why, f"A dry run leaves the registry as it is: {_champion(decision)}."),
@@ -127,9 +127,10 @@ def _why(decision: Decision, pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _rejected(decision: Decision) -> tuple[str, ...]:
-    kinds = dict.fromkeys(r.kind for r in decision.rules if r.required and not r.passed and r.kind != "champion")
-    said = tuple(_REJECTED.get(kind, "A required rule failed.") for kind in kinds)
-    return said[:2] if said else ("A required rule failed.",)
+    """A sentence for each of the first two kinds of rules that failed, with the numbers of the rule."""
+    failed = {r.kind: r for r in reversed(decision.rules) if r.required and not r.passed and r.kind != "champion"}
+    said = [f"{_REJECTED.get(kind, 'A required rule failed')}: {rule.detail}" for kind, rule in failed.items()]
+    return tuple(_sentence(text) for text in said[::-1][:2]) or ("A required rule failed.",)
 
 
 def _primary(decision: Decision, metric: str) -> Interval | None:

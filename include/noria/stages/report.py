@@ -5,33 +5,41 @@ from __future__ import annotations
 import csv
 import itertools
 import logging
+from typing import NamedTuple
 
 from noria.records import (
-    STAGES,
     Candidate,
     ChampionVersion,
-    Decision,
     Failure,
+    LedgerEntry,
     Profile,
     Report,
     Run,
     Snapshot,
     ValidationReport,
+    stages_of,
 )
 from noria.report import Document, render_report
 from noria.stages.validate import VALIDATION_FILE
 from noria.workspace import Workspace, run_path
 
 log = logging.getLogger(__name__)
+CARD_FILE = "report/card.json"
+"""The promotion card for programs; noria.report.card says what its keys mean."""
 _QUARANTINE_ROWS = 10
 
 
 def report(run: Run, workspace: Workspace) -> Report:
-    """Render `report/report.html`. A stage that has not run, or a registry that cannot be read, is told on the page."""
+    """Render `report/report.html`, and `report/card.json` where there is a decision.
+
+    A stage that has not run, or a registry or a ledger that cannot be read, is told there.
+    """
     log.info("gathering what the run has left")
     html = run_path(run.pipeline.name, run.run_id, "report/report.html")
     document = gather(run, workspace)
     page = render_report(document).encode()
+    if document.card is not None:
+        workspace.lake.replace(run_path(run.pipeline.name, run.run_id, CARD_FILE), document.card.to_bytes())
     workspace.lake.replace(html, page)
     log.info("%s: %s (%d kB)", document.headline, workspace.lake.url(html), len(page) // 1000)
     return Report(html=html)
@@ -42,11 +50,12 @@ def gather(run: Run, workspace: Workspace) -> Document:
     snapshot = workspace.find(run, "ingest", Snapshot)
     validation = _validation(run, workspace)
     history, problem = _history(run, workspace)
+    ledger = _ledger(run, workspace)
     folder = run_path(run.pipeline.name, run.run_id, "")
     return Document(
         run=run,
         written_at=workspace.clock(),
-        stages={s: e for s in STAGES if s != "report" and (e := workspace.stage_run(run, s))},
+        stages={s: e for s in stages_of(run.pipeline) if s != "report" and (e := workspace.stage_run(run, s))},
         failure=_failure(run, workspace),
         snapshot=snapshot,
         quarantine=_quarantine(snapshot, workspace),
@@ -54,9 +63,12 @@ def gather(run: Run, workspace: Workspace) -> Document:
         data_docs="../" + validation.docs.removeprefix(f"{folder}/") if validation else None,
         profile=workspace.find(run, "explore", Profile),
         candidate=workspace.find(run, "train", Candidate),
-        decision=workspace.find(run, "promote", Decision),
+        decision=workspace.decision(run),
         history=history,
         history_problem=problem,
+        ledger=ledger.entries,
+        ledger_problem=ledger.problem,
+        ledger_findings=ledger.findings,
     )
 
 
@@ -89,3 +101,18 @@ def _history(run: Run, workspace: Workspace) -> tuple[tuple[ChampionVersion, ...
     except Exception as error:  # a registry in trouble must not hide what the run did
         log.warning("the registry's history cannot be read: %s", error)
         return (), f"{type(error).__name__}: {error}"
+
+
+class _Ledger(NamedTuple):
+    entries: tuple[LedgerEntry, ...] = ()
+    findings: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def _ledger(run: Run, workspace: Workspace) -> _Ledger:
+    try:
+        ledger = workspace.ledger(run.pipeline.name)
+        return _Ledger(tuple(ledger.entries()), tuple(ledger.audit()))
+    except Exception as error:  # as above
+        log.warning("the ledger cannot be read: %s", error)
+        return _Ledger(problem=f"{type(error).__name__}: {error}")
