@@ -104,7 +104,7 @@ def evidence(
     given = {"snapshot": SNAPSHOT, "validation": VALIDATION, "now": NOW, **circumstances}
     rival = Champion("1", champion) if isinstance(champion, np.ndarray | Predicted) else champion
     return Evidence(
-        Challenger(record, predictions, **(challenger or {})),
+        Challenger(record, predictions, **{"seen": np.zeros(len(target), dtype=bool), **(challenger or {})}),
         rival,
         policy,
         Holdout(problem, np.asarray(target), "h", slices or {}),

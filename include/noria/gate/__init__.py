@@ -1,6 +1,7 @@
-"""The promotion gate: decide(challenger, champion, policy, circumstances) -> Decision. Pure: no I/O, no clock.
+"""The promotion gate: decide(challenger, champion, policy, holdout, circumstances) -> Decision. Pure: no I/O, no clock.
 
-`evidence` says what it takes, `rules` what it asks, `comparison` how luck is told from skill.
+`evidence` says what it takes. Rules by subject: `trust`, `limits`, `quality`, `slices`, `rival`; `comparison` tells
+luck from skill.
 """
 
 from noria.gate.decide import decide

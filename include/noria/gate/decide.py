@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
+from noria.gate import limits, quality, rival, slices, trust
+from noria.gate.case import Case
 from noria.gate.evidence import Challenger, Champion, Circumstances, Holdout
 from noria.pipeline import Gate
-from noria.records import Decision
+from noria.records import Comparison, Decision, Rule, SliceResult, Verdict, digest
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What one policy says."""
+
+    rules: list[Rule]
+    champion: Rule
+    slices: list[SliceResult]
+    comparison: Comparison | None
 
 
 def decide(
@@ -22,4 +37,75 @@ def decide(
     Returns:
         `reject` if a required rule failed, `keep` if only the comparison with the champion did, else `promote`.
     """
-    raise NotImplementedError
+    case = Case(challenger, champion, holdout, circumstances)
+    judged = _judge(case, policy)
+    standing, behind = _held_to(case, policy, judged)
+    rules = [*_trust(case, policy), *judged.rules, *standing]
+    rivals = [judged.champion, *behind]
+    failed = [rule for rule in rules if rule.required and not rule.passed]
+    losing = [rule for rule in rivals if rule.required and not rule.passed]
+    verdict: Verdict = "reject" if failed else "keep" if losing else "promote"
+    deciding = failed or losing or [judged.champion]
+    nothing = dict.fromkeys(holdout.problem.metrics, math.nan)
+    leaked = case.pair is not None and len(case.pair) < len(holdout)
+    return Decision(
+        verdict=verdict,
+        rules=(*rules, *rivals),
+        reasons=tuple(rule.detail for rule in deciding),
+        candidate_metrics=case.metrics or nothing,
+        champion_metrics=case.pair.metrics[1] if case.pair else None,
+        compared_rows=len(case.pair) if case.pair and leaked else None,
+        compared_metrics=case.pair.metrics[0] if case.pair and leaked else None,
+        comparison=judged.comparison,
+        slices=tuple(judged.slices),
+        policy_sha256=digest(policy),
+        previous_champion=champion.version if champion else None,
+        champion_version=champion.version if champion else None,
+        dry_run=policy.mode == "dry_run",
+    )
+
+
+def _trust(case: Case, policy: Gate) -> list[Rule]:
+    return [
+        trust.registry(case),
+        trust.clock(case),
+        trust.policy_unchanged(case, policy),
+        trust.predictions(case),
+        trust.leakage(case),
+        trust.same_split(case),
+    ]
+
+
+def _judge(case: Case, policy: Gate) -> _Judgement:
+    groups, found = slices.of(case, policy)
+    better, comparison = rival.of(case, policy)
+    return _Judgement([*limits.of(case, policy), *quality.of(case, policy), *groups], better, found, comparison)
+
+
+def _held_to(case: Case, policy: Gate, judged: _Judgement) -> tuple[list[Rule], list[Rule]]:
+    """What the policy in the pipeline's folder asks for beyond the run's own: failures, and failures to win.
+
+    `mode` may differ: a dry run promotes nothing, whatever the rest says.
+    """
+    now = case.circumstances.policy_now
+    if now is None or now.model_copy(update={"mode": policy.mode}) == policy:
+        return [], []
+    there = _judge(case, now)
+    known = {_key(rule) for rule in (*judged.rules, judged.champion) if rule.required and not rule.passed}
+    missed = [rule for rule in there.rules if rule.required and not rule.passed and _key(rule) not in known]
+    behind = [there.champion] if _key(there.champion) not in known else []
+    behind = [rule for rule in behind if rule.required and not rule.passed]
+    return [_standing(rule, "policy") for rule in missed], [_standing(rule, "champion") for rule in behind]
+
+
+def _key(rule: Rule) -> tuple[str, str]:
+    return rule.kind, rule.name
+
+
+def _standing(rule: Rule, kind: str) -> Rule:
+    changes = {
+        "kind": kind,
+        "name": f"{rule.name} (policy of the pipeline's folder)",
+        "detail": f"the policy in the pipeline's folder, which this run's does not meet, says: {rule.detail}",
+    }
+    return rule.model_copy(update=changes)

@@ -8,13 +8,10 @@ from datetime import datetime
 
 import numpy as np
 
-from noria.models.metrics import Predicted
+from noria.models.metrics import Predictions
 from noria.models.problem import Problem
 from noria.pipeline import Gate
 from noria.records import Candidate, Snapshot, ValidationReport
-
-Predictions = np.ndarray | Predicted
-"""n values of a regression, or what a classifier says of n rows."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Challenger:
         candidate: What training says of it; the gate believes no metric in it that it can compute itself.
         predictions: Of the holdout's rows, made by the promotion from the model's bytes; none if that did not work.
         problem: Why there are none, or why they cannot be the model's own.
-        seen: Which rows of the holdout tuning or training has seen (n booleans).
+        seen: Which rows of the holdout tuning or training has seen (n booleans); not to know it is to be refused.
         fit_rows_differ: How the rows that it was trained on differ from those that the snapshot gives it, if they do.
         latency_milliseconds: Median time of a prediction for one row.
         training_vcpu_seconds: Cores times seconds of the training job.
@@ -68,7 +65,7 @@ class Champion:
         version: Its version in the registry.
         predictions: Of the holdout's rows; none if it cannot be loaded or does not score them.
         problem: Why there are none.
-        seen: Which rows of the holdout it was trained on (n booleans).
+        seen: Which rows of the holdout it was trained on (n booleans); none are taken out where that is not known.
     """
 
     version: str

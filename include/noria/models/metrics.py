@@ -19,16 +19,6 @@ if TYPE_CHECKING:
     from noria.models.problem import Problem
 
 
-def evaluate(problem: Problem, model: Any, rows: Examples) -> Metrics:
-    """The problem's metrics of a fitted model on rows."""
-    if problem.task == "regression":
-        values = np.asarray(model.predict(rows.features), dtype=np.float64)
-        return {name: _REGRESSION[name](rows.target, values) for name in problem.metrics}
-    predicted = predict_classes(problem, model, rows.features)
-    actual = np.searchsorted(np.asarray(problem.classes), rows.target)
-    return {name: _CLASSIFICATION[name](actual, predicted) for name in problem.metrics}
-
-
 @dataclass(frozen=True)
 class Predicted:
     """What a classifier says of n rows.
@@ -40,6 +30,35 @@ class Predicted:
 
     shares: np.ndarray
     labels: np.ndarray
+
+
+Predictions = np.ndarray | Predicted
+"""n values of a regression, or what a classifier says of n rows."""
+
+
+def evaluate(problem: Problem, model: Any, rows: Examples) -> Metrics:
+    """The problem's metrics of a fitted model on rows."""
+    return score(problem, rows.target, predict(problem, model, rows.features))
+
+
+def predict(problem: Problem, model: Any, features: pd.DataFrame) -> Predictions:
+    """What a fitted model says of n rows: n values of a regression, or a classifier's labels and probabilities."""
+    if problem.task == "regression":
+        return np.asarray(model.predict(features), dtype=np.float64)
+    return predict_classes(problem, model, features)
+
+
+def score(problem: Problem, target: np.ndarray, predictions: Predictions) -> Metrics:
+    """The problem's metrics of predictions of n rows whose n actual values or labels are `target`."""
+    if isinstance(predictions, Predicted):
+        actual = positions(problem, target)
+        return {name: _CLASSIFICATION[name](actual, predictions) for name in problem.metrics}
+    return {name: _REGRESSION[name](target, predictions) for name in problem.metrics}
+
+
+def positions(problem: Problem, labels: np.ndarray) -> np.ndarray:
+    """Positions of n labels among the problem's classes."""
+    return np.searchsorted(np.asarray(problem.classes), labels)
 
 
 def predict_classes(problem: Problem, model: Any, features: pd.DataFrame) -> Predicted:
@@ -106,7 +125,7 @@ def _balanced_accuracy(actual: np.ndarray, predicted: Predicted) -> float:
     return float(np.mean([right[actual == label].mean() for label in np.unique(actual)]))
 
 
-def _judged(predicted: Predicted) -> range:
+def judged(predicted: Predicted) -> range:
     """Positions of the classes that are judged one by one: all of several, the positive one of two."""
     count = predicted.shares.shape[1]
     return range(count) if count > 2 else range(1, count)
@@ -118,13 +137,13 @@ def _roc_auc(actual: np.ndarray, predicted: Predicted) -> float:
 
     if len(np.unique(actual)) < 2:
         return math.nan
-    sides = [(actual == i, predicted.shares[:, i]) for i in _judged(predicted)]
+    sides = [(actual == i, predicted.shares[:, i]) for i in judged(predicted)]
     return float(np.mean([roc_auc_score(side, share) for side, share in sides if side.any()]))
 
 
 def _f1(actual: np.ndarray, predicted: Predicted) -> float:
     """F1 of the positive class; the mean over classes where there are more than two."""
-    return float(np.mean([_f1_of(actual == i, predicted.labels == i) for i in _judged(predicted)]))
+    return float(np.mean([_f1_of(actual == i, predicted.labels == i) for i in judged(predicted)]))
 
 
 def _f1_of(actual: np.ndarray, predicted: np.ndarray) -> float:
