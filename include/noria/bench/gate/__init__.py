@@ -1,0 +1,72 @@
+"""The promotion gate under attack, its luck by simulation, sixty days of it, and what a decision costs.
+
+`attacks` holds what is tried and how, `luck` and `days` what is simulated, `cost` a large decision, `charts` the
+pictures of docs/gate.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from noria.lake import scratch
+from noria.settings import Settings
+
+_EVERYTHING = ("attacks", "luck", "days", "cost")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `noria bench gate`."""
+    parser.add_argument("--only", choices=_EVERYTHING, action="append", help="measure this alone (may be repeated)")
+    parser.add_argument("--charts", type=Path, metavar="DIR", help="draw the simulations as SVG into this folder")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Attack, simulate and measure."""
+    from noria.bench.gate import charts, cost, days, luck
+    from noria.bench.gate.attacks import attack_all
+
+    wanted = args.only or _EVERYTHING
+    result: dict[str, Any] = {}
+    if "cost" in wanted:  # first, while nothing else runs
+        result |= cost.cost()
+        _tell("a decision over {rows:,} rows: {0:.2f} s, {1:.0f} MB".format(
+            result["decide_seconds"], result["peak_rss_bytes"] / 1e6, rows=cost.ROWS))  # fmt: skip
+    with _pool() as pool:
+        if "luck" in wanted:
+            result |= luck.characteristics(quick=args.quick, pool=luck.Pool(pool), tell=_tell)
+        if "days" in wanted:
+            result["days"] = days.sixty_days(quick=args.quick, pool=luck.Pool(pool), tell=_tell)
+    if "attacks" in wanted:
+        with scratch(Settings.from_env().home / "tmp") as folder:
+            result["attacks"] = attack_all(folder, tell=_tell)
+    if args.charts:
+        charts.write_charts(result, args.charts)
+    return result
+
+
+def succeeded(result: dict[str, Any]) -> bool:
+    """Whether every attack was refused for its own reason."""
+    return all(attack["refused"] for attack in result.get("attacks", ()))
+
+
+def _pool() -> ProcessPoolExecutor:
+    """A worker for each processor that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(usable, mp_context=context, initializer=_quiet)
+
+
+def _quiet() -> None:
+    """Without the gate's own words and with one thread: the processes are the parallelism."""
+    logging.disable(logging.INFO)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,73 @@
+"""What a decision costs: time and memory of `gate.decide` for a large holdout, in a process of its own.
+
+The peak is that of the whole process: Python, NumPy, pandas and scikit-learn as far as they are loaded, the rows, both
+models' predictions, and the bootstrap. Nothing is subtracted.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from noria.errors import JobError
+
+ROWS, DRAWS = 100_000, 2_000
+CASES = {
+    "regression": ("r2", "mae", "rmse", "rae", "rse"),
+    "classification": ("accuracy", "balanced_accuracy", "roc_auc", "f1", "log_loss"),
+}
+
+
+def cost() -> dict[str, Any]:
+    """Seconds and peak memory: the dearer of a regression and a classification with all metrics each.
+
+    Raises:
+        JobError: A measurement failed.
+    """
+    found = {task: _in_a_child(task) for task in CASES}
+    return {
+        "decide_seconds": max(one["seconds"] for one in found.values()),
+        "peak_rss_bytes": max(one["peak_rss_bytes"] for one in found.values()),
+        "decide": {"rows": ROWS, "models": 2, "draws": DRAWS, **found},
+    }
+
+
+def _in_a_child(task: str) -> dict[str, Any]:
+    ended = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise JobError(f"measuring a decision over {ROWS:,} rows failed: {ended.stderr.strip()[-500:]}")
+    told: dict[str, Any] = json.loads(ended.stdout)
+    return told
+
+
+def measure(task: str) -> dict[str, Any]:
+    """Decide once, in this process."""
+    from noria.bench.gate.evidence import Question, classification, regression
+    from noria.bench.gate.luck import Setting, draw
+    from noria.pipeline import Gate
+
+    metrics = CASES[task]
+    target, (theirs, ours) = draw(Setting(metrics[0], ROWS), (1,))
+    problem = (regression if task == "regression" else classification)(*metrics)
+    question = Question(problem, target, ours, theirs, Gate(draws=DRAWS))
+    started = time.perf_counter()
+    verdict = question.decide().verdict
+    seconds = time.perf_counter() - started
+    return {"verdict": verdict, "seconds": seconds, "metrics": list(metrics), "peak_rss_bytes": _peak()}
+
+
+def _peak() -> int:
+    """Most memory that this process ever held; Linux's `getrusage` counts what it was forked from as well."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1])))  # noqa: T201
