@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from noria.errors import InputError, VerdictError
+from filelock import FileLock
+
+from noria.errors import InputError, StorageError, VerdictError
 from noria.records import Approval, LedgerEntry, SignedVerdict, canonical
 
 CONNECTION = "noria_verdicts"
 """Airflow connection whose password holds the key; several keys are divided by spaces, the first one signs."""
 LEAST_CHARACTERS = 32
+REMEDY = "See docs/operations.md, The key that signs verdicts."
 _SIGNATURE = frozenset({"key_id", "signature"})
 
 S = TypeVar("S", SignedVerdict, Approval, LedgerEntry)
@@ -40,20 +43,40 @@ class Keyring:
             raise InputError(
                 "the key that signs verdicts is too short, or there is none",
                 expected=f"at least {LEAST_CHARACTERS} random characters as the password of connection {CONNECTION}",
-                remedy="See docs/gate.md.",
+                remedy=REMEDY,
             )
 
     @classmethod
     def parse(cls, password: str) -> Keyring:
-        """The keys in a connection's password."""
+        """The keys in a connection's password.
+
+        Raises:
+            InputError: There is none, or one is too short.
+        """
         return cls(tuple(password.split()))
 
     @classmethod
     def at(cls, file: Path) -> Keyring:
-        """The keys of a file that only its owner may read; it is made with a new key where there is none."""
-        if not file.exists():
-            _make(file)
-        return cls.parse(file.read_text(encoding="ascii"))
+        """The keys of a file that only its owner may read; it is made with a new key where there is none.
+
+        Raises:
+            StorageError: The file cannot be read or made, or holds no keys.
+        """
+        try:
+            if not file.exists():
+                _make(file)
+            return cls.parse(file.read_text(encoding="ascii"))
+        except OSError as error:
+            raise StorageError(
+                f"cannot use the key file {file}: {error.strerror or error}",
+                remedy="Mend the permissions or set NORIA_HOME to another folder.",
+            ) from error
+        except (InputError, UnicodeDecodeError):  # the file's text is not shown
+            raise StorageError(
+                f"the key file {file} is damaged",
+                expected=f"keys of at least {LEAST_CHARACTERS} random characters, divided by spaces",
+                remedy=f"Restore it, or remove it and a new one is made. {REMEDY}",
+            ) from None
 
     def sign(self, record: S) -> S:
         """The record with a signature over all its other values."""
@@ -73,9 +96,9 @@ class Keyring:
             raise VerdictError(
                 f"the {what} of run {record.run_id} is signed with the key {record.key_id or '(none)'}",
                 expected=f"one of {', '.join(map(key_id, self.keys))}",
-                remedy="If the key was changed, keep the old one behind the new one.",
+                remedy=f"If the key was changed, keep the old one behind the new one. {REMEDY}",
             )
-        if not hmac.compare_digest(_signature(key, record), record.signature):
+        if not hmac.compare_digest(_signature(key, record).encode(), record.signature.encode()):
             raise VerdictError(f"the {what} of run {record.run_id} is not what was signed: it was changed afterwards")
 
 
@@ -96,14 +119,14 @@ def _signature(key: str, record: SignedVerdict | Approval | LedgerEntry) -> str:
 
 
 def _make(file: Path) -> None:
-    """Write a new key, whole and by exclusive create; another process that is quicker has made it then."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-    fresh.touch(mode=0o600)
-    fresh.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
-    try:
-        os.link(fresh, file)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
+    """Write a new key whole, unless another process is quicker."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        if file.exists():
+            return
+        fresh = file.with_name(f".{file.name}.new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(32) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(file)
