@@ -14,6 +14,9 @@ from noria.errors import ExitCode, NoriaError, StorageError
 COMMANDS = {
     "up": "start Airflow here, retrain a pipeline and follow the run",
     "run": "run a pipeline without Airflow",
+    "promote": "judge a candidate again, answer for one that waits, or force it",
+    "rollback": "bring a former champion back",
+    "history": "tell which model was champion when, and why",
     "doctor": "check that this machine, or Azure, can run Noria",
     "inbox": "list or show the mails that `noria up` has kept",
     "bench": "take a measurement that the README quotes",

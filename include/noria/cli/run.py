@@ -1,7 +1,9 @@
 """Run a pipeline's stages without Airflow: ingest, validate, explore, train, promote, report.
 
-Exit code: 0 promoted or the champion kept, 2 bad input or usage, 3 candidate rejected, 4 data failed validation,
-1 anything else.
+Where people are asked for approval, the run ends with a candidate that waits for `noria promote`.
+
+Exit code: 0 promoted, waiting or the champion kept, 2 bad input or usage, 3 candidate rejected, 4 data failed
+validation, 1 anything else.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ from noria.compute.process import JobProcess
 from noria.errors import BusyError, ExitCode, InputError, JobError, NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import load_pipeline
-from noria.records import STAGES, Candidate, Decision, Metrics, Report, Run, Snapshot
+from noria.records import Candidate, Decision, Metrics, Report, Run, Snapshot, stages_of
 from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
 from noria.workspace import Workspace
+
+SIGNING_STAGES = ("promote", "release", "report")
+"""Those that sign or verify verdicts; whoever holds the key can promote, so no other stage is given it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +82,8 @@ def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
     console.print(f"[bold]{run.pipeline.name}[/bold] run {run.run_id}")
     started = time.monotonic()
     failure: NoriaError | None = None
-    for stage in STAGES:
-        if failure is not None and stage != "report":
+    for stage in stages_of(run.pipeline):
+        if (failure is not None and stage != "report") or stage == "release":  # a person answers later, or never
             continue
         begun = time.monotonic()
         try:
@@ -100,14 +106,20 @@ def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
 
 def _stage(stage: str, run: Run, workspace: Workspace, on_line: Any) -> None:
     settings = workspace.settings
-    credentials = {c: p for c in run.pipeline.connections if (p := settings.connection_password(c))}
-    credentials |= {c: text for c in CONNECTIONS if (text := settings.connection_text(c))}
+    credentials = _credentials(stage, run, settings)
     log_file = settings.log_file(run.pipeline.name, run.run_id, stage)
     try:
         JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line).run()
     except JobError as error:
         keep_failure(stage, error, run, workspace)
         raise
+
+
+def _credentials(stage: str, run: Run, settings: Settings) -> dict[str, str]:
+    """Connection id -> what a stage's job is given of it."""
+    wanted = (*run.pipeline.connections, *([VERDICTS] if stage in SIGNING_STAGES else []))
+    credentials = {c: password for c in wanted if (password := settings.connection_password(c))}
+    return credentials | {c: text for c in CONNECTIONS if (text := settings.connection_text(c))}
 
 
 def _note(stage: str, run: Run, workspace: Workspace) -> str:
@@ -125,21 +137,23 @@ def _note(stage: str, run: Run, workspace: Workspace) -> str:
         )
     if stage == "promote":
         decision = workspace.require(run, stage, Decision)
-        return f"{decision.verdict}: {'; '.join(decision.reasons)}"
+        waits = " (waits for approval)" if decision.waiting else ""
+        return f"{decision.verdict}{waits}: {'; '.join(decision.reasons)}"
     return ""
 
 
 def _result(run: Run, workspace: Workspace, seconds: float, failure: NoriaError | None) -> dict[str, Any]:
     snapshot = workspace.find(run, "ingest", Snapshot)
     candidate = workspace.find(run, "train", Candidate)
-    decision = workspace.find(run, "promote", Decision)
+    decision = workspace.decision(run)
     report = workspace.find(run, "report", Report)
-    stages = {s: e.usage.wall_seconds for s in STAGES if (e := workspace.stage_run(run, s))}
+    stages = {s: e.usage.wall_seconds for s in stages_of(run.pipeline) if (e := workspace.stage_run(run, s))}
     return {
         "pipeline": run.pipeline.name,
         "run_id": run.run_id,
         "snapshot": snapshot.snapshot_id if snapshot else None,
         "verdict": decision.verdict if decision else None,
+        "waiting": decision.waiting if decision else None,
         "reasons": list(decision.reasons) if decision else [str(failure)],
         "metrics": _finite(candidate.metrics) if candidate else None,
         "baselines": {name: _finite(m) for name, m in candidate.baselines.items()} if candidate else None,
@@ -159,6 +173,9 @@ def _finite(metrics: Metrics) -> dict[str, float | None]:
 def _tell(console: Console, result: dict[str, Any]) -> None:
     if result["verdict"]:
         console.print(f"[bold]{result['verdict']}[/bold]: {'; '.join(result['reasons'])}", highlight=False)
+    if result["waiting"]:
+        answer = f"noria promote {result['pipeline']} --run {result['run_id']} --approve --reason …"
+        console.print(f"waits for approval: {answer}", highlight=False, markup=False, soft_wrap=True)
     if result["report"]:
         console.print(f"report: {result['report']}", highlight=False, soft_wrap=True)
 

@@ -7,7 +7,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from noria.errors import InputError
 from noria.pipeline.base import Model
@@ -15,6 +15,19 @@ from noria.pipeline.base import Model
 FORMS = "github://owner/repo/path@ref, https://…, file:///…, a file's path, or sample://students?rows=1000&seed=7"
 _SECRET_WORDS = {"sig", "signature", "credential", "token", "secret", "password", "key", "apikey", "code"}
 """Last words of parameters that open a door by themselves, such as X-Amz-Signature or access_token."""
+KEPT_CONNECTION = "noria_verdicts"
+"""Holds the key that signs verdicts; whoever is sent it can promote."""
+
+
+def _not_kept(connection: str) -> str:
+    if connection.lower() == KEPT_CONNECTION:  # environment variables know no case
+        raise ValueError(
+            f"{connection!r} holds the key that signs verdicts; it is sent nowhere. Name another connection"
+        )
+    return connection
+
+
+Connection = Annotated[str, AfterValidator(_not_kept)]
 
 
 class SampleSource(Model):
@@ -49,7 +62,9 @@ class HttpsSource(Model):
     kind: Literal["https"]
     url: str = Field(pattern=r"^https?://[^/\s]+/?.*$")
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-    connection: str | None = Field(None, description="Airflow connection whose password is sent as a bearer token.")
+    connection: Connection | None = Field(
+        None, description="Airflow connection whose password is sent as a bearer token."
+    )
 
     @model_validator(mode="after")
     def _no_secret_no_plain_http(self) -> HttpsSource:
@@ -80,7 +95,9 @@ class GithubSource(Model):
     path: str = Field(min_length=1)
     ref: str = Field("main", min_length=1)
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-    connection: str = Field("github_default", description="Airflow connection whose password is the token, if any.")
+    connection: Connection = Field(
+        "github_default", description="Airflow connection whose password is the token, if any."
+    )
 
     @field_validator("path", "ref")
     @classmethod

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from noria.errors import InputError
 from noria.pipeline import Source, source_from_uri
+from noria.verdicts import CONNECTION
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 
@@ -97,3 +98,10 @@ def test_a_source_that_cannot_be_is_refused(uri: str, message: str) -> None:
         SOURCE.validate_python(source_from_uri(uri))
     assert message in " ".join(e["msg"] for e in caught.value.errors())
     assert "hunter2" not in " ".join(e["msg"] for e in caught.value.errors())
+
+
+@pytest.mark.parametrize("connection", [CONNECTION, CONNECTION.title()])
+@pytest.mark.parametrize("kind", [{"kind": "https", "url": "https://x.org/a"}, source_from_uri("github://o/r/a.csv")])
+def test_the_key_that_signs_verdicts_is_sent_to_no_source(kind: dict[str, object], connection: str) -> None:
+    with pytest.raises(ValidationError, match="holds the key that signs verdicts; it is sent nowhere"):
+        SOURCE.validate_python({**kind, "connection": connection})

@@ -1,0 +1,80 @@
+"""What commands share by which a person acts: who it is, why, and what is shown of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import getpass
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from noria.errors import InputError, NoriaError
+from noria.records import Run
+from noria.workspace import Workspace
+
+
+def add_home_and_json(parser: argparse.ArgumentParser) -> None:
+    """`--home` and `--json`."""
+    parser.add_argument("--home", type=Path, metavar="DIR", help="state folder (default: NORIA_HOME or ./var)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+
+
+def user() -> str:
+    """The operating system's name of whoever acts.
+
+    Raises:
+        InputError: It has none.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise InputError(
+            f"the operating system has no name for user {os.getuid()}",
+            expected="a name to keep beside the reason",
+            remedy="Give one with LOGNAME=you.",
+        ) from None
+
+
+def stated(reason: str | None) -> str:
+    """The reason that was given, on one line.
+
+    Raises:
+        InputError: None was, or an empty one.
+    """
+    words = "".join(c if c.isprintable() else " " for c in reason or "").split()
+    if not words:
+        raise InputError(
+            "no reason was given" if reason is None else "the reason is empty",
+            expected="--reason TEXT",
+            remedy="It is kept with your name in the registry and the ledger.",
+        )
+    return " ".join(words)
+
+
+@contextlib.contextmanager
+def show_log() -> Iterator[None]:
+    """Noria's own log on standard error while the context lasts."""
+    log, handler = logging.getLogger("noria"), logging.StreamHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def rewrite_report(run: Run, workspace: Workspace, console: Console) -> str | None:
+    """Write the run's page anew, since its decision is another one now; where it is, or none if that fails."""
+    from noria.stages.report import report
+
+    try:
+        return workspace.lake.url(report(run, workspace).html)
+    except NoriaError as error:  # what was done is done
+        console.print(f"the report could not be written anew: {error}", markup=False)
+        return None

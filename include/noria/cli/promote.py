@@ -1,0 +1,103 @@
+"""Judge a candidate again and promote it if the gate says so; or say what a person decides about it.
+
+Without a flag the newest candidate is judged anew, against today's champion and today's policy. --approve and --decline
+answer for a candidate that waits; --force promotes against the gate's verdict, and is told for ever.
+
+Exit code: 0 promoted, waiting or the champion kept, 2 bad input or usage, 3 candidate rejected, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rich.console import Console
+
+from noria.cli.hand import add_home_and_json, rewrite_report, show_log, stated, user
+from noria.cli.runs import newest
+from noria.errors import ExitCode, InputError
+from noria.jobs.runner import run_stage
+from noria.records import Candidate, Decision, Run
+from noria.report.card import card
+from noria.settings import Settings
+from noria.workspace import Workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `noria promote`."""
+    parser.add_argument("name", metavar="NAME", help="the pipeline")
+    parser.add_argument(
+        "--run", metavar="ID", help="the run (default: the newest with a candidate; with an answer, the one that waits)"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--approve", action="store_true", help="agree to a candidate that waits for approval")
+    how.add_argument("--decline", action="store_true", help="decline a candidate that waits: the champion stays")
+    how.add_argument(
+        "--force",
+        action="store_true",
+        help="promote whatever the gate says; the registry and every later report tell who did it and why",
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="why; needed for an answer and for force, and kept for ever")
+    add_home_and_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked and print the promotion card; the exit code."""
+    by_hand = args.approve or args.decline or args.force
+    reason = stated(args.reason) if by_hand else ""
+    if args.reason is not None and not by_hand:
+        raise InputError("--reason alone", expected="--approve, --decline or --force beside it")
+    workspace = Workspace.open(Settings.from_env(home=args.home))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    answers = args.approve or args.decline
+    run = newest(workspace, args.name, args.run, waiting=answers)
+    console.print(f"{args.name} run {run.run_id}", markup=False)
+    with show_log():
+        if args.force:
+            decision = _force(run, workspace, console, reason)
+        elif answers:
+            decision = _answer(run, workspace, console, approved=args.approve, reason=reason)
+        else:
+            decision = _judge(run, workspace)
+    report = rewrite_report(run, workspace, console) if by_hand else None
+    facts = card(decision, workspace.find(run, "train", Candidate), run.pipeline, run_id=run.run_id)
+    if args.json:
+        more = {"reasons": list(decision.reasons), "new_champion": decision.new_champion, "report": report}
+        print(json.dumps({**facts.to_json(), **more}, allow_nan=False))  # noqa: T201
+    else:
+        print("\n".join([*facts.lines(), *([f"\nreport: {report}"] if report else [])]))  # noqa: T201
+    return int(ExitCode.REJECTED if decision.verdict == "reject" and not args.force else ExitCode.OK)
+
+
+def _judge(run: Run, workspace: Workspace) -> Decision:
+    """Judge anew, whatever stands in the run's record: the champion, the policy or the holdout may be others now."""
+    from noria.stages.promote import promote
+
+    return promote(run, workspace)
+
+
+def _answer(run: Run, workspace: Workspace, console: Console, *, approved: bool, reason: str) -> Decision:
+    """Keep the answer and carry it out; a second try carries out the one that stands, if it is the same."""
+    from noria.stages.by_hand import approve
+    from noria.stages.release import release
+
+    stands = workspace.approval(run)
+    if stands is not None and stands.approved == approved:
+        console.print(f"{stands.by} has said so already: {stands.reason}", markup=False)
+    else:
+        approve(run, workspace, approved=approved, by=user(), reason=reason)
+    run_stage("release", release, run, workspace)
+    return workspace.require(run, "release", Decision)
+
+
+def _force(run: Run, workspace: Workspace, console: Console, reason: str) -> Decision:
+    from noria.stages.by_hand import force
+
+    said = workspace.decision(run)
+    verdict = f"{said.verdict}: {'; '.join(said.reasons)}" if said else "nothing: it has not judged this candidate"
+    console.print("PROMOTING BY FORCE.", style="bold red")
+    console.print(f"The gate says {verdict}", markup=False)
+    console.print("This stays in the registry, the ledger and every later report.", style="red")
+    decision = force(run, workspace, by=user(), reason=reason)
+    console.print(f"version {decision.registered_version} is marked as forced by {user()}: {reason}", markup=False)
+    return decision
