@@ -6,6 +6,7 @@ out here and named by an import error of broken_pipelines.py.
 
 from airflow.sdk import DAG, TaskGroup
 
+from noria.airflow.approval import ApproveOperator
 from noria.airflow.assets import model_asset, snapshot_asset
 from noria.airflow.operators import SparkStageOperator, StageOperator
 from noria.airflow.pipelines import good_pipelines
@@ -21,10 +22,15 @@ for pipeline in good_pipelines():
 
         with TaskGroup("model", prefix_group_id=False, tooltip="What we learn, and whether it is good enough"):
             train = StageOperator(stage="train", pipeline=name)
-            promote = StageOperator(stage="promote", pipeline=name, outlets=[model_asset(name)])
+            decided = promote = StageOperator(stage="promote", pipeline=name, outlets=[model_asset(name)])
+            if pipeline.gate.approval:
+                approve = ApproveOperator(pipeline=pipeline)
+                decided = StageOperator(stage="release", pipeline=name, outlets=[model_asset(name)])
+                promote >> approve >> decided
 
         # A teardown runs whatever happened before it, and leaves the verdict on the run to the other tasks. With
         # on_failure_fail_dagrun it would be the run's only leaf, and a run that failed before it would be a success.
         report = StageOperator(stage="report", pipeline=name).as_teardown()
 
-        ingest >> validate >> explore >> train >> promote >> report
+        ingest >> validate >> explore >> train >> promote
+        decided >> report

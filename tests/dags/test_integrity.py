@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
 from noria.airflow.defaults import Tag
@@ -60,6 +61,43 @@ def test_stages_follow_one_another_and_the_report_is_a_teardown(retrain) -> None
     assert order == ["ingest", "validate", "explore", "train", "promote", "report"]
     assert [t.task_id for t in retrain.tasks if t.is_teardown] == ["report"]
     assert not retrain.get_task("report").on_failure_fail_dagrun, "a failed run would be a success with a report"
+
+
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The DAG of a pipeline that asks people."""
+    policy = "gate:\n  approval: { timeout_hours: 36, approvers: [anna, berta] }\n"
+    _pipeline(tmp_path / "pupils", "gate:", policy)
+    monkeypatch.setenv("NORIA_PIPELINES", str(tmp_path))
+    return DagBag(CHECKOUT / "dags").dags["pupils__retrain"]
+
+
+def test_people_are_asked_before_the_release_where_the_policy_says_so(asking) -> None:
+    order = [task.task_id for task in asking.topological_sort()]
+    assert order == ["ingest", "validate", "explore", "train", "promote", "approve", "release", "report"]
+    assert [t.task_id for t in asking.tasks if t.is_teardown] == ["report"]
+    approve = asking.get_task("approve")
+    assert approve.response_timeout == timedelta(hours=36)
+    assert approve.defaults == ["Reject"], "no answer is a no"
+    assert approve.assigned_users == [{"id": name, "name": name} for name in ("anna", "berta")]
+    assert approve.params.get_param("reason").schema["minLength"] == 1
+    assert [asset.uri for asset in asking.get_task("release").outlets] == ["noria://models/pupils"]
+    assert "anna, berta" in asking.doc_md
+    assert "36 hours" in asking.doc_md
+
+
+def test_every_pipeline_can_be_rolled_back_by_a_form_with_a_reason(bag: DagBag) -> None:
+    dag = bag.dags["students__rollback"]
+    assert dag.schedule is None
+    assert [task.task_id for task in dag.tasks] == ["rollback"]
+    assert [asset.uri for asset in dag.get_task("rollback").outlets] == ["noria://models/students"]
+    version, reason = dag.params.get_param("version"), dag.params.get_param("reason")
+    assert version.resolve() is None, "empty is the champion before"
+    assert reason.schema["minLength"] > 0
+    assert version.description
+    assert reason.description
+    with pytest.raises(ParamValidationError):
+        reason.resolve()
 
 
 def test_stages_are_in_groups(retrain) -> None:
@@ -127,7 +165,7 @@ def test_folder_that_fails_in_an_unforeseen_way_takes_no_other_away(
 
     bag = DagBag(CHECKOUT / "dags")
 
-    assert set(bag.dags) == {"students__retrain", "pupils__retrain"}
+    assert set(bag.dags) == {f"{name}__{kind}" for name in ("students", "pupils") for kind in ("retrain", "rollback")}
     ((file, message),) = bag.import_errors.items()
     assert file.endswith("broken_pipelines.py")
     for name in ("day", long):

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from noria.records import Candidate, Decision, ExpectationResult, Failure, Record, Rule, Run, StageRun, ValidationReport
+from noria.records import (
+    Candidate,
+    Decision,
+    ExpectationResult,
+    Failure,
+    Record,
+    Rule,
+    Run,
+    StageRun,
+    ValidationReport,
+    digest,
+)
 from noria.stages.validate import VALIDATION_FILE
 from noria.workspace import Workspace, run_path, to_json
 
@@ -40,12 +51,17 @@ def failed(workspace: Workspace, run: Run, stage: str, message: str, *, exit_cod
     log.write_text("".join(f"INFO line {i}\n" for i in range(30)) + f"ERROR {message}\n")
 
 
+def rule(kind: str, detail: str, *, passed: bool = False) -> Rule:
+    """A required rule of the gate."""
+    return Rule(name=kind, kind=kind, passed=passed, required=True, detail=detail)
+
+
 def decision(verdict: str, **changes: object) -> Decision:
     """A verdict over a champion, with a rule that decided."""
     passed = verdict == "promote"
     values = {
         "verdict": verdict,
-        "rules": (Rule(name="threshold", passed=passed, required=True, detail="r2 0.871 against at least 0.8"),),
+        "rules": (rule("threshold", "r2 0.871 against at least 0.8", passed=passed),),
         "reasons": ("r2 0.871 against at least 0.8",),
         "candidate_metrics": {"r2": 0.871, "mae": 4.3, "rmse": 5.4, "rae": 0.35, "rse": 0.13},
         "champion_metrics": {"r2": 0.861, "mae": 4.4, "rmse": 5.5, "rae": 0.36, "rse": 0.14},
@@ -110,6 +126,9 @@ def candidate(run: Run) -> Candidate:
             "model": "model.skops",
             "model_sha256": "0" * 64,
             "model_bytes": 1,
+            "training_rows": "training_rows.bin",
+            "training_rows_sha256": "0" * 64,
+            "policy_sha256": digest(run.pipeline.gate),
             "cluster": "test",
         }
     )

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from noria.airflow.pages import find_validation
 from noria.errors import ExitCode
-from noria.pipeline import Pipeline
-from noria.records import STAGES, Candidate, Decision, Failure, Metrics, Run
-from noria.workspace import Workspace, run_path
+from noria.records import STAGES, Failure, Run, stages_of
+from noria.workspace import Workspace
 
 if TYPE_CHECKING:
     import jinja2
@@ -34,6 +33,7 @@ class Alert:
         happened: What happened and the number that matters most, in one line.
         good: Whether it is good news.
         details: Sentences that explain it.
+        sections: Heading and lines, such as those of a promotion card.
         header, rows: A table of figures.
         log_stage, log: The last lines of the log of the stage that failed.
         links: Label and address.
@@ -43,6 +43,7 @@ class Alert:
     happened: str
     good: bool = False
     details: Sequence[str] = ()
+    sections: Sequence[tuple[str, Sequence[str]]] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     log_stage: str = ""
@@ -74,12 +75,12 @@ def failure_alert(
         workspace: Where its records are.
         links: Label and address.
     """
-    stage = _unfinished_stage(run, workspace)
-    log = _last_lines(workspace.settings.log_file(name, run_id, stage))
     if run is None:
-        why = f": {log[-1].removeprefix('ERROR ')}" if log else ""
-        return Alert(name, f"the run could not begin{why}", links=links, log_stage=stage, log=log)
-    failure = _failure(run, stage, workspace)
+        log = last_lines(workspace.settings.log_file(name, run_id, STAGES[0]))
+        return Alert(name, f"the run could not begin{because(log)}", links=links, log_stage=STAGES[0], log=log)
+    failure = workspace.failure(run)
+    stage = failure.stage if failure else _unfinished_stage(run, workspace)
+    log = last_lines(workspace.settings.log_file(name, run_id, stage))
     if failure is None:
         return Alert(
             name,
@@ -98,34 +99,6 @@ def failure_alert(
         links=links,
         log_stage=stage,
         log=log,
-    )
-
-
-def verdict_alert(run: Run, workspace: Workspace, links: Sequence[tuple[str, str]]) -> Alert | None:
-    """A new champion or a rejected candidate; none where the champion stays, and none for a dry run."""
-    decision = workspace.find(run, "promote", Decision)
-    if decision is None or decision.dry_run or not (decision.new_champion or decision.verdict == "reject"):
-        return None
-    pipeline = run.pipeline
-    metric = pipeline.primary_metric
-    value = f"{metric} {_number(decision.candidate_metrics[metric])}"
-    if decision.verdict == "promote":
-        before = decision.champion_metrics
-        if decision.compared_metrics:  # figures side by side are of the same rows
-            value = f"{metric} {_number(decision.compared_metrics[metric])} on {decision.compared_rows} holdout rows"
-        than = f", before {_number(before[metric])}" if before and metric in before else ", the first one"
-        happened = f"new champion, version {decision.champion_version}: {value}{than}"
-    else:
-        happened = f"candidate rejected ({value}): {'; '.join(decision.reasons)}"
-    header, rows = _metrics_table(pipeline, decision, workspace.find(run, "train", Candidate))
-    return Alert(
-        pipeline.name,
-        happened,
-        good=decision.verdict == "promote",
-        details=[f"{'passed' if r.passed else 'failed'}: {r.detail}" for r in decision.rules],
-        header=header,
-        rows=rows,
-        links=links,
     )
 
 
@@ -173,49 +146,25 @@ def _invalid_alert(
     )
 
 
-def _metrics_table(
-    pipeline: Pipeline, decision: Decision, candidate: Candidate | None
-) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    columns: dict[str, Metrics] = {"Candidate": decision.candidate_metrics}
-    unseen = f" on {decision.compared_rows} rows" if decision.compared_rows is not None else ""
-    if decision.compared_metrics:
-        columns[f"Candidate{unseen}"] = decision.compared_metrics
-    if decision.champion_metrics:
-        columns[f"Champion before{unseen}"] = decision.champion_metrics
-    columns.update({f"Baseline {n}": m for n, m in (candidate.baselines if candidate else {}).items()})
-    required = {
-        t.metric: f"at least {_number(t.min)}" if t.min is not None else f"at most {_number(t.max)}"
-        for t in pipeline.gate.thresholds
-    }
-    rows = [
-        (metric, *(_number(values.get(metric)) for values in columns.values()), required.get(metric, ""))
-        for metric in pipeline.metrics
-    ]
-    return ("Metric", *columns, "Required"), rows
+def _unfinished_stage(run: Run, workspace: Workspace) -> str:
+    """Where a failed run stopped: the first stage without a record."""
+    stages = stages_of(run.pipeline)
+    return next((s for s in stages if workspace.stage_run(run, s) is None), stages[-1])
 
 
-def _unfinished_stage(run: Run | None, workspace: Workspace) -> str:
-    """The first stage without a record: where a failed run stopped."""
-    if run is None:
-        return STAGES[0]
-    return next((s for s in STAGES if workspace.stage_run(run, s) is None), STAGES[-1])
-
-
-def _failure(run: Run, stage: str, workspace: Workspace) -> Failure | None:
-    try:
-        path = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
-        return Failure.model_validate_json(workspace.lake.read(path))
-    except FileNotFoundError:
-        return None
-
-
-def _last_lines(file: Path) -> Sequence[str]:
+def last_lines(file: Path) -> Sequence[str]:
+    """The end of a log; nothing where the task ran on another machine, or never began."""
     try:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - 64 * 1024))
             return stream.read().decode(errors="replace").splitlines()[-LOG_LINES:]
-    except FileNotFoundError:  # the task ran on another machine, or never began
+    except FileNotFoundError:
         return ()
+
+
+def because(log: Sequence[str]) -> str:
+    """The last error of a log as the end of a sentence, or nothing."""
+    return f": {log[-1].removeprefix('ERROR ')}" if log else ""
 
 
 def _headline(message: str) -> str:
@@ -224,7 +173,3 @@ def _headline(message: str) -> str:
 
 def _rest(message: str) -> Sequence[str]:
     return message.splitlines()[1:]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import Asset
 
-from noria.records import Decision, Record, Snapshot
+from noria.records import Decision, Record, Rollback, Snapshot
 
 
 def snapshot_asset(pipeline: str) -> Asset:
@@ -15,7 +15,7 @@ def snapshot_asset(pipeline: str) -> Asset:
 
 
 def model_asset(pipeline: str) -> Asset:
-    """The pipeline's champion: an event names the version that a run promoted; other verdicts make no event."""
+    """The pipeline's champion: an event names the version that became it; a candidate that waits makes none."""
     return Asset(name=f"{pipeline}_champion", uri=f"noria://models/{pipeline}", group="noria")
 
 
@@ -33,8 +33,15 @@ def event_facts(record: Record) -> dict[str, Any] | None:
     if isinstance(record, Decision) and record.new_champion:
         return {
             "version": record.champion_version,
-            "verdict": record.verdict,
+            "verdict": "force" if record.forced else record.verdict,
             "metrics": record.candidate_metrics,
             "previous_version": record.previous_champion,
+        }
+    if isinstance(record, Rollback) and record.champion_version == record.version:
+        return {
+            "version": record.version,
+            "verdict": "rollback",
+            "metrics": record.metrics,
+            "previous_version": record.before,
         }
     return None

@@ -11,16 +11,46 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from noria.airflow.secrets_backend import confirm_absent
 from noria.azure import CONNECTIONS, AzureConnection
 from noria.errors import InputError
+from noria.records import Run
 from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
 from noria.workspace import Workspace
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+SIGNING_STAGES = frozenset({"promote", "release", "report"})
+"""Those that sign or verify verdicts; whoever holds the key can promote, so no other stage is given it."""
+
 
 def open_workspace(settings: Settings) -> Workspace:
-    """The workspace of these settings, with the connections that its lake and registry need."""
-    return Workspace.open(settings, azure_connections(settings))
+    """The workspace of these settings, with the connections that its lake and registry need: for mails and pages."""
+    return Workspace.open(settings, signing_credentials(settings))
+
+
+def stage_workspace(stage: str, settings: Settings) -> Workspace:
+    """The workspace of a stage, with the key that signs verdicts only where the stage needs it."""
+    return Workspace.open(settings, _kept_credentials(stage, settings))
+
+
+def stage_credentials(stage: str, run: Run, settings: Settings) -> dict[str, str]:
+    """All that a stage's job is given: what its source needs, Azure, and the key that signs verdicts if it needs that.
+
+    Raises:
+        InputError: The pipeline names the key's connection as one of its own, which would hand it to every job.
+    """
+    own = run.pipeline.connections
+    if VERDICTS in own:
+        raise InputError(
+            f"pipeline {run.pipeline.name} names the connection {VERDICTS}",
+            expected="a connection of its own: that one holds the key that signs verdicts",
+        )
+    return passwords(own) | _kept_credentials(stage, settings)
+
+
+def signing_credentials(settings: Settings) -> dict[str, str]:
+    """Azure's connections and the key that signs verdicts, where there is one; for those who may promote."""
+    return azure_connections(settings) | passwords((VERDICTS,))
 
 
 def azure_connections(settings: Settings) -> dict[str, str]:
@@ -74,6 +104,10 @@ def required_connection(conn_id: str) -> AzureConnection:
 def to_azure(connection: Connection) -> AzureConnection:
     """An Airflow connection as the library's."""
     return AzureConnection.parse(connection.conn_id, connection_json(connection))
+
+
+def _kept_credentials(stage: str, settings: Settings) -> dict[str, str]:
+    return signing_credentials(settings) if stage in SIGNING_STAGES else azure_connections(settings)
 
 
 def _find(conn_id: str) -> Connection | None:

@@ -14,13 +14,21 @@ class Tag(enum.StrEnum):
 
     NORIA = "noria"
     RETRAIN = "retrain"
+    ROLLBACK = "rollback"
 
 
 RETRAIN_SUFFIX = "__retrain"
 """What follows the pipeline's name in the id of its retrain DAG."""
+ROLLBACK_SUFFIX = "__rollback"
+"""And in that of its rollback DAG."""
+APPROVE_TASK = "approve"
+"""The task of a retrain DAG that asks people, where the policy says so."""
+NOBODY = "nobody"
+"""Who answers it when the time is up."""
 FORM_FIELDS = ("training_share", "trials", "seed", "source", "dry_run")
 """Fields of the trigger form that have a value of their own; all else goes into its `overrides`."""
 RETRAIN_TAGS = (Tag.NORIA.value, Tag.RETRAIN.value)
+ROLLBACK_TAGS = (Tag.NORIA.value, Tag.ROLLBACK.value)
 
 
 def task_defaults(pipeline: Pipeline) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def retrain_docs(pipeline: Pipeline) -> str:
 **What a run does.** It ingests the source as an immutable snapshot, validates and explores it, tunes the estimators,
 judges the best one on rows that tuning never saw, and promotes it if it passes the gate and beats the champion. A run
 whose champion stays, or whose candidate is rejected, is a green run.
-
+{_asked(pipeline)}
 **Where to look.** The tab *Report* of a run tells it all, verdict first; *Data Docs* says what was expected of the
 data, and what was seen.
 
@@ -65,10 +73,54 @@ data, and what was seen.
 | explore | no Java, or a question that Spark cannot answer | run `noria doctor`; mend `explore.questions` |
 | train | memory, or a search space that makes no sense | lower `tuning.workers`; mend `estimators` |
 | promote | the registry does not answer | run `noria doctor`; then clear the task |
-
+{_more_tasks(pipeline)}
 A run keeps the spec that it began with. Clear a failed task to try it again as it was; trigger a new run to use a spec
 that was changed. *Trigger* opens a form: training share, trials, seed, source, dry run, and any other value of
-pipeline.yaml by its dotted key.
+pipeline.yaml by its dotted key; what it says of `gate` can make the gate stricter for one run, never looser.
+
+**To go back** to a former champion, trigger `{pipeline.name}{ROLLBACK_SUFFIX}`.
+"""
+
+
+def rollback_docs(pipeline: Pipeline) -> str:
+    """Documentation of `<pipeline>__rollback` in Markdown."""
+    return f"""\
+### {pipeline.name}: go back to a former champion
+
+| | |
+|---|---|
+| **Owner** | {pipeline.owner} |
+| **Alerts to** | {", ".join(pipeline.alerts.emails) or "nobody"} |
+
+**What a run does.** It makes a version the champion again that was the champion before: the one before the present one,
+or the version that the form names. That version must have been let in by a signed verdict, and must load and score the
+newest data today. Who triggered the run and the reason are kept in the history of promotions for good.
+
+**When it fails**, the champion is the one that it was. The log of the task and the mail say why: there is no champion
+before this one, the version never was the champion, or its model no longer loads or scores. `noria doctor` tells more.
+
+The next run of `{pipeline.name}{RETRAIN_SUFFIX}` judges its candidate against the champion that this makes.
+"""
+
+
+def _asked(pipeline: Pipeline) -> str:
+    policy = pipeline.gate.approval
+    if policy is None:
+        return ""
+    who = ", ".join(policy.approvers) or "everyone who may act on this DAG"
+    return f"""
+**People are asked.** Before a candidate becomes the champion, the task *{APPROVE_TASK}* puts the comparison to {who}
+and waits at most {policy.timeout_hours:g} hours (tab *Required Actions*). No answer is a no. The next run begins when
+this one has ended, so a question holds it back.
+"""
+
+
+def _more_tasks(pipeline: Pipeline) -> str:
+    if pipeline.gate.approval is None:
+        return ""
+    return """\
+| approve | three answers without a reason | clear the task, so that the question is put again |
+| release | the registry does not answer | run `noria doctor`; then clear the task |
 """
 
 

@@ -33,6 +33,11 @@ def data_docs_url(dag_id: str, run_id: str) -> str:
     return f"{_base_url()}{PREFIX}/{_run_path(dag_id, run_id)}/data-docs"
 
 
+def approval_url(dag_id: str, run_id: str, task_id: str) -> str:
+    """Address of the form where a person answers a task's question, for those who may act on the DAG."""
+    return f"{_base_url()}/{_run_path(dag_id, run_id)}/tasks/{quote(task_id, safe='')}/required_actions"
+
+
 class ReportLink(BaseOperatorLink):
     """Button on a task: the run's report."""
 

@@ -1,6 +1,7 @@
 """Notifiers: mails about runs, sent at DAG level, because a task that is killed calls nobody.
 
-They run in the DAG processor. A mail that cannot be sent changes no run; the error is in the processor's log.
+They run in the DAG processor, but for the one about a candidate that waits, which runs in the task that asks. A mail
+that cannot be sent changes no run; the error is in the log of the process.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
 
-from noria.airflow.alerts import Alert, failure_alert, to_message, verdict_alert
+from noria.airflow.alerts import Alert, failure_alert, to_message
 from noria.airflow.connections import open_workspace
-from noria.airflow.links import data_docs_url, report_url, run_url
+from noria.airflow.defaults import APPROVE_TASK
+from noria.airflow.links import approval_url, data_docs_url, report_url, run_url
 from noria.airflow.pages import find_pages
+from noria.airflow.verdict_alerts import failed_rollback_alert, rollback_alert, verdict_alert, waiting_alert
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline
-from noria.records import Run
+from noria.records import Rollback, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
 
@@ -73,11 +76,47 @@ class FailureNotifier(_RunNotifier):
 
 
 class VerdictNotifier(_RunNotifier):
-    """Mail about a new champion or a rejected candidate; a champion that stays is no news."""
+    """Mail about what became of a candidate; a champion that just stays is no news."""
 
     def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert | None:
         """The alert of a run that ended well, if there is news."""
         return verdict_alert(run, workspace, links) if run else None
+
+
+class WaitingNotifier(_RunNotifier):
+    """Mail about a candidate that waits for a person, from the task that asks."""
+
+    def notify(self, context: Context) -> None:
+        """Send the alert; the question stands in the UI, whether or not a mail can be sent."""
+        self._answer_at = approval_url(context["dag"].dag_id, context["run_id"], APPROVE_TASK)
+        try:
+            super().notify(context)
+        except Exception as error:
+            self.log.warning("the mail about the candidate that waits was not sent: %s", error)
+
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert | None:
+        """The alert with the address where to answer."""
+        return waiting_alert(run, workspace, [("Approve or decline", self._answer_at), *links]) if run else None
+
+
+class RollbackNotifier(_RunNotifier):
+    """Mail about a rollback."""
+
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert:
+        """The alert of a rollback that went well."""
+        from noria.stages.rollback import rollback_path
+
+        return rollback_alert(
+            Rollback.model_validate_json(workspace.lake.read(rollback_path(self.pipeline, run_id))), links
+        )
+
+
+class FailedRollbackNotifier(_RunNotifier):
+    """Mail about a rollback that did not happen."""
+
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert:
+        """The alert of a rollback that failed."""
+        return failed_rollback_alert(self.pipeline, run_id, workspace, links)
 
 
 def _links(dag_id: str, run_id: str, run: Run | None, workspace: Workspace) -> Links:

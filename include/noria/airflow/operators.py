@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import (
-    AirflowException,
-    AirflowFailException,
-    AirflowRuntimeError,
-    AirflowSkipException,
-)
+from airflow.sdk.exceptions import AirflowSkipException
 
 from noria.airflow.assets import event_facts
-from noria.airflow.connections import azure_connections, open_workspace, passwords, required_connection
+from noria.airflow.connections import required_connection, stage_credentials, stage_workspace
 from noria.airflow.links import DataDocsLink, ReportLink, run_url
 from noria.airflow.params import changes
 from noria.airflow.remote import Deferring, JobLink, RemoteJob, platform
 from noria.airflow.remote_stages import remote_stage
 from noria.airflow.spark import HookSpark, connected_spark, stage_log
+from noria.airflow.telling import errors_told, relay
 from noria.compute.process import JobProcess
 from noria.compute.spark import SparkRunner
 from noria.errors import InputError, JobError, NoriaError
@@ -36,7 +31,7 @@ from noria.workspace import Workspace, run_path, safe_run_id
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-ANNOUNCED: dict[str, type[Record]] = {"ingest": Snapshot, "promote": Decision}
+ANNOUNCED: dict[str, type[Record]] = {"ingest": Snapshot, "promote": Decision, "release": Decision}
 """Stages whose record is an event of an asset."""
 
 
@@ -87,23 +82,12 @@ class StageOperator(Deferring):
     def _told(self, context: Context, step: Callable[[Run, Workspace], str]) -> str:
         """Do a step of the run; what goes wrong is told in the stage's log and as an error that Airflow understands."""
         settings = Settings.from_env()
-        try:
-            workspace = open_workspace(settings)
+        log_file = settings.log_file(self.pipeline, safe_run_id(context["run_id"]), self.stage)
+        with errors_told(self.stage, log_file, self.log):
+            workspace = stage_workspace(self.stage, settings)
             run = self._find_run(context, workspace)
             reference = step(run, workspace)
             self._announce(run, workspace, context)
-        except NoriaError as error:
-            self._note(str(error), context["run_id"], settings)
-            if error.retryable:
-                raise
-            raise AirflowFailException(str(error)) from None
-        except (AirflowException, AirflowRuntimeError):
-            raise
-        except Exception as error:
-            self.log.exception("%s failed", self.stage)
-            message = f"{type(error).__name__}: {error}"
-            self._note(message, context["run_id"], settings)
-            raise AirflowFailException(message) from None
         return reference
 
     def _start(self, run: Run, workspace: Workspace) -> str:
@@ -165,33 +149,15 @@ class StageOperator(Deferring):
             self.stage,
             run,
             settings,
-            credentials=passwords(run.pipeline.connections) | azure_connections(settings),
+            credentials=stage_credentials(self.stage, run, settings),
             log_file=settings.log_file(self.pipeline, run.run_id, self.stage),
-            on_line=self._relay,
+            on_line=relay(self.log),
         )
         try:
             return self._job.run()
         except JobError as error:
             keep_failure(self.stage, error, run, workspace)
             raise
-
-    def _relay(self, line: str) -> None:
-        """Write a line of the job's log at the level that it names."""
-        level, _, message = line.partition(" ")
-        number = logging.getLevelNamesMapping().get(level)
-        self.log.log(number or logging.INFO, "%s", message if number else line)
-
-    def _note(self, message: str, run_id: str, settings: Settings) -> None:
-        """Put the error at the end of the stage's log, where a mail takes the last lines from."""
-        file = settings.log_file(self.pipeline, safe_run_id(run_id), self.stage)
-        try:
-            if file.exists() and message in file.read_text(encoding="utf-8", errors="replace"):
-                return  # the job has said it
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("a", encoding="utf-8") as log:
-                log.write(f"ERROR {message}\n")
-        except OSError as error:  # the first error is the one to report
-            self.log.warning("%s cannot be written: %s", file, error)
 
     def _announce(self, run: Run, workspace: Workspace, context: Context) -> None:
         if not self.outlets:

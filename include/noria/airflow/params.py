@@ -11,6 +11,9 @@ from airflow.sdk import Param
 from noria.errors import InputError
 from noria.pipeline import Pipeline
 
+LEAST_REASON = 3
+"""Characters of a reason."""
+VERSION_PATTERN = r"^\s*[1-9][0-9]*\s*$"
 SOURCE_PATTERN = r"^(github|https?|file|sample)://\S+$"
 
 
@@ -53,13 +56,36 @@ def retrain_params(pipeline: Pipeline) -> dict[str, Param]:
             pipeline.gate.mode == "dry_run",
             type="boolean",
             title="Dry run",
-            description="Reach a verdict and write the report, but leave the registry as it is.",
+            description="Reach a verdict and write the report, but leave the registry as it is. It is the one value of "
+            "`gate` that this form may set either way.",
         ),
         "overrides": Param(
             {},
             type="object",
             title="Other values",
-            description='More values of pipeline.yaml by their dotted keys, such as {"tuning.folds": 5}.',
+            description='More values of pipeline.yaml by their dotted keys, such as {"tuning.folds": 5}. What they say '
+            "of `gate` can make it stricter and never looser: the policy in pipeline.yaml has to be met as well.",
+        ),
+    }
+
+
+def rollback_params() -> dict[str, Param]:
+    """The form of a rollback."""
+    return {
+        "version": Param(
+            None,
+            type=["null", "string"],
+            pattern=VERSION_PATTERN,
+            title="Version",
+            description="The version in the registry to go back to; it must have been the champion. Empty: the one "
+            "before the present champion.",
+        ),
+        "reason": Param(
+            type="string",
+            minLength=LEAST_REASON,
+            maxLength=1000,
+            title="Reason",
+            description="Why; it is kept with your name in the history of promotions.",
         ),
     }
 

@@ -1,6 +1,10 @@
 """What mails say: composed from records, and sent through a real SMTP server."""
 
+import email
+import email.policy
+import html
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +12,23 @@ import pytest
 from airflow.sdk import DAG
 
 from noria.airflow.alerts import Alert, to_message
-from noria.airflow.notifiers import FailureNotifier, VerdictNotifier
+from noria.airflow.defaults import NOBODY
+from noria.airflow.notifiers import (
+    FailedRollbackNotifier,
+    FailureNotifier,
+    RollbackNotifier,
+    VerdictNotifier,
+    WaitingNotifier,
+)
 from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
 from noria.pipeline import Pipeline, load_spec
-from noria.records import Report, Run
+from noria.records import Approval, Decision, Report, Rollback, Run
 from noria.settings import CHECKOUT, Settings
-from noria.workspace import Workspace, run_path, safe_run_id
-from tests.support.runs import candidate, decision, done, failed, validation
+from noria.stages.rollback import rollback_path
+from noria.workspace import Workspace, run_path, safe_run_id, to_json
+from tests.support.runs import candidate, decision, done, failed, rule, validation
 
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
 UI = "http://127.0.0.1:8080"
@@ -48,6 +60,25 @@ def send(notifier: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
         notifier({"dag": DAG("students__retrain", schedule=None), "run_id": RUN_ID, "reason": "task_failure"})
     return inbox.read(home)
+
+
+def page(mail: inbox.Mail) -> str:
+    """The HTML of a mail."""
+    message = email.message_from_bytes(mail.path.read_bytes(), policy=email.policy.default)
+    return str(message.get_body(("html",)).get_content())
+
+
+def answer(*, approved: bool, by: str = "anna", reason: str = "looks right") -> Approval:
+    return Approval(
+        pipeline="students",
+        run_id="r",
+        model_sha256="0" * 64,
+        previous_champion="2",
+        approved=approved,
+        by=by,
+        reason=reason,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 def test_a_failed_run(workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +133,7 @@ def test_a_new_champion(workspace: Workspace, run: Run, students: Pipeline, monk
     assert mail.subject == "[Noria] students: new champion, version 3: r2 0.871, before 0.861"
     table = [line.split() for line in mail.text.splitlines()]
     assert ["r2", "0.871", "0.861", "-0.01", "0.87", "at", "least", "0.8"] in table
-    assert ["mae", "4.3", "4.4", "12.2", "4.31"] in table
+    assert ["mae", "4.3", "4.4", "12.2", "4.31"] in [line[:5] for line in table]
     assert (
         f"Report: {UI}/noria/dags/students__retrain/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00/report" in mail.text
     )
@@ -123,7 +154,9 @@ def test_a_rejected_candidate(
     done(workspace, run, "promote", decision("reject"))
     (mail,) = send(VerdictNotifier(students), workspace, monkeypatch)
     assert mail.subject == "[Noria] students: candidate rejected (r2 0.871): r2 0.871 against at least 0.8"
-    assert "failed: r2 0.871 against at least 0.8" in mail.text
+    assert "FAIL  required  threshold: r2 0.871 against at least 0.8" in mail.text
+    assert "Version 2 stays in use." in mail.text
+    assert "<li>Version 2 stays in use.</li>" in page(mail)
 
 
 @pytest.mark.parametrize(("verdict", "dry_run"), [("keep", False), ("promote", True), ("reject", True)])
@@ -193,3 +226,109 @@ def test_figures_side_by_side_are_of_the_same_rows(
     done(workspace, run, "promote", decision("promote", compared_rows=83, compared_metrics={"r2": 0.869}))
     (mail,) = send(VerdictNotifier(students), workspace, monkeypatch)
     assert mail.subject.endswith("new champion, version 3: r2 0.869 on 83 holdout rows, before 0.861")
+
+
+NEWS: dict[str, tuple[Decision, str, str]] = {
+    "declined": (
+        decision("keep", approval=answer(approved=False, reason="the term has not ended")),
+        "candidate declined by anna: the term has not ended",
+        "Declined by anna",
+    ),
+    "too late to approve": (
+        decision("keep", approval=answer(approved=False, by=NOBODY, reason="no answer within 24 hours")),
+        "candidate not approved in time, the champion stays: no answer within 24 hours",
+        "Declined by nobody",
+    ),
+    "approved in vain": (
+        decision("keep", approval=answer(approved=True), reasons=("the champion is version 3 by now",)),
+        "approved by anna, but the champion stays: the champion is version 3 by now",
+        "Approved by anna",
+    ),
+    "forced": (
+        decision("reject", forced="anna: the old one is unfair", registered_version="3", champion_version="3"),
+        "PROMOTED BY FORCE past the gate, version 3: anna: the old one is unfair",
+        "Version 3 was promoted against the gate's verdict: anna: the old one is unfair",
+    ),
+    "written around": (
+        decision("reject", rules=(rule("registry", "version 7 has no verdict"),), dry_run=True),
+        "THE REGISTRY WAS WRITTEN TO AROUND THE GATE, nothing is promoted: version 7 has no verdict",
+        "version 7 has no verdict",
+    ),
+    "champion gone": (
+        decision("keep", champion_metrics=None, rules=(rule("champion", "the file of version 2 is gone"),)),
+        "WARNING, the champion, version 2, cannot be compared: the file of version 2 is gone",
+        "FAIL  required  champion: the file of version 2 is gone",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NEWS)
+def test_what_else_is_news(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    news, happened, fact = NEWS[case]
+    done(workspace, run, "promote", news)
+    (mail,) = send(VerdictNotifier(students), workspace, monkeypatch)
+    assert mail.subject == f"[Noria] students: {happened}"
+    assert fact in mail.text
+    assert fact in html.unescape(page(mail))
+    assert "#b42318" in page(mail), "this is no good news"
+
+
+def test_the_last_word_counts(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(workspace, run, "promote", decision("promote", waiting=True, champion_version="2", registered_version="3"))
+    done(workspace, run, "release", decision("promote", approval=answer(approved=True), registered_version="3"))
+    (mail,) = send(VerdictNotifier(students), workspace, monkeypatch)
+    assert mail.subject == "[Noria] students: new champion, version 3: r2 0.871, before 0.861"
+    assert "Approved by anna" in mail.text
+
+
+def test_a_candidate_that_waits_says_where_to_answer(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(workspace, run, "promote", decision("promote", waiting=True, champion_version="2", registered_version="3"))
+    (mail,) = send(WaitingNotifier(students), workspace, monkeypatch)
+    assert mail.subject == "[Noria] students: candidate waits for approval: r2 0.871, before 0.861"
+    address = "runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00/tasks/approve/required_actions"
+    assert f"Approve or decline: {UI}/dags/students__retrain/{address}" in mail.text
+
+
+def test_a_question_is_put_though_no_mail_can_be_sent(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(workspace, run, "promote", decision("promote", waiting=True))
+    connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
+    WaitingNotifier(students)({"dag": DAG("students__retrain", schedule=None), "run_id": RUN_ID})
+
+
+def test_a_rollback(workspace: Workspace, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = safe_run_id(RUN_ID)
+    record = Rollback(
+        pipeline="students",
+        version="1",
+        before="2",
+        by="anna",
+        reason="wrong since Monday",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        verdict_id="f" * 32,
+        run_id="r",
+        metrics={"r2": 0.861},
+        champion_version="1",
+    )
+    workspace.lake.create(rollback_path("students", key), to_json(record))
+    (mail,) = send(RollbackNotifier(students), workspace, monkeypatch)
+    assert mail.subject == "[Noria] students: rolled back to version 1 by anna: wrong since Monday"
+    assert "The champion before was version 2." in mail.text
+    assert "r2      0.861" in mail.text
+
+
+def test_a_rollback_that_failed(workspace: Workspace, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = workspace.settings.log_file("students", safe_run_id(RUN_ID), "rollback")
+    log.parent.mkdir(parents=True)
+    log.write_text("ERROR version 9 never was the champion.\n")
+    (mail,) = send(FailedRollbackNotifier(students), workspace, monkeypatch)
+    assert mail.subject == "[Noria] students: the rollback failed: version 9 never was the champion."
+    assert "The champion is the one that it was." in mail.text

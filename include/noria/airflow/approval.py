@@ -1,0 +1,170 @@
+"""Asking people: a candidate that passed the gate waits in the Airflow UI until somebody agrees or the time is up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+
+from noria.airflow.connections import open_workspace, stage_credentials
+from noria.airflow.defaults import APPROVE_TASK, NOBODY
+from noria.airflow.links import DataDocsLink, ReportLink, data_docs_url, report_url, run_url
+from noria.airflow.notifiers import WaitingNotifier
+from noria.airflow.question import question
+from noria.airflow.telling import errors_told, relay
+from noria.compute.process import JobProcess
+from noria.errors import InputError, NoriaError
+from noria.jobs.runner import keep_failure
+from noria.pipeline import Pipeline
+from noria.records import Candidate, Decision, Run
+from noria.settings import Settings
+from noria.workspace import APPROVAL, Workspace, run_path, safe_run_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+STAGE = "release"
+"""Whose log and failure an error here belongs to: the stage that carries the answer out."""
+LONGEST_REASON = 1000
+
+
+class ApproveOperator(ApprovalOperator):
+    """Ask people whether a candidate becomes the champion; the stage `release` carries their answer out.
+
+    Nothing is asked, and the task is skipped, where the verdict is not to promote. An answer is kept, signed, beside
+    the run's records. No answer in time is a no. A yes needs a reason: without one the question is put again.
+
+    Args:
+        pipeline: Its policy must ask for approval.
+    """
+
+    ui_color = "#fff3cd"
+    operator_extra_links = (ReportLink(), DataDocsLink())
+
+    def __init__(self, *, pipeline: Pipeline, **kwargs: Any) -> None:
+        policy = pipeline.gate.approval
+        if policy is None:
+            raise InputError(f"pipeline {pipeline.name} has no gate.approval", expected="one, where people are asked")
+        kwargs["params"] = {"reason": _reason()}  # without those of the DAG's form, which Airflow has put there
+        super().__init__(
+            task_id=APPROVE_TASK,
+            subject=f"May a new model of {pipeline.name} become the champion?",
+            body="The comparison stands here once the gate has said promote.",
+            defaults=self.REJECT,
+            response_timeout=timedelta(hours=policy.timeout_hours),
+            assigned_users=[{"id": name, "name": name} for name in policy.approvers],
+            notifiers=[WaitingNotifier(pipeline)],
+            **kwargs,
+        )
+        self.pipeline = pipeline.name
+        self.timeout_hours = policy.timeout_hours
+        self._job: JobProcess | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Put the question, unless there is none or it was answered elsewhere, and wait.
+
+        Raises:
+            AirflowSkipException: The candidate does not wait for anybody.
+            NoriaError: It may pass; Airflow retries.
+            AirflowFailException: It will not; Airflow does not.
+        """
+        with self._step(context) as (run, workspace):
+            decision = workspace.require(run, "promote", Decision)
+            if not decision.waiting:
+                raise AirflowSkipException(f"nobody has to be asked: the verdict is {decision.verdict}")
+            if answer := workspace.approval(run):
+                self.log.info("answered already, by %s: %s", answer.by, answer.reason)
+                return _reference(run)
+            self._write_report(run, workspace)
+            place = context["dag"].dag_id, context["run_id"]
+            links = [("Report", report_url(*place)), ("Data Docs", data_docs_url(*place)), ("Run", run_url(*place))]
+            self.subject, self.body = question(run, decision, workspace.find(run, "train", Candidate), links)
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+        """Keep the answer; `release` runs either way, and leaves the champion as it is where it was no.
+
+        Raises:
+            AirflowException: It was a yes without a reason; Airflow puts the question again.
+            NoriaError: It may pass; Airflow retries.
+            AirflowFailException: It will not; Airflow does not.
+        """
+        approved, by, reason = self._answer(context, event)
+        with self._step(context) as (run, workspace):
+            from noria.stages.by_hand import approve
+
+            approve(run, workspace, approved=approved, by=by, reason=reason)
+        self.log.info("%s by %s: %s", "approved" if approved else "declined", by, reason)
+        return _reference(run)
+
+    def on_kill(self) -> None:
+        """End the report's job when the task is stopped."""
+        if self._job is not None:
+            self._job.kill()
+
+    def _write_report(self, run: Run, workspace: Workspace) -> None:
+        """The report as far as the run got, for those who have to decide; it is written anew when they have."""
+        settings = workspace.settings
+        self._job = JobProcess(
+            "report",
+            run,
+            settings,
+            credentials=stage_credentials("report", run, settings),
+            log_file=settings.log_file(self.pipeline, run.run_id, "report"),
+            on_line=relay(self.log),
+        )
+        try:
+            self._job.run()
+        except NoriaError as error:  # the question itself says what there is to say
+            self.log.warning("there is no report yet: %s", error)
+
+    def _answer(self, context: Context, event: dict[str, Any]) -> tuple[bool, str, str]:
+        """Whether it was approved, by whom, and why."""
+        if event.get("timedout"):
+            return False, NOBODY, f"no answer within {self.timeout_hours:g} hours"
+        given = {key: value for key, value in (event.get("params_input") or {}).items() if value}
+        # The base class's own way skips what follows a no; here that has the answer to carry out.
+        HITLOperator.execute_complete(self, context, {**event, "params_input": given})
+        approved = event["chosen_options"] == [self.APPROVE]
+        reason = str(given.get("reason", "")).strip()
+        if approved and not reason:
+            raise AirflowException("it was approved without a reason, so the question is put again")
+        return approved, _name(event["responded_by_user"]), reason or "no reason given"
+
+    @contextlib.contextmanager
+    def _step(self, context: Context) -> Iterator[tuple[Run, Workspace]]:
+        settings, run_id = Settings.from_env(), safe_run_id(context["run_id"])
+        with errors_told(APPROVE_TASK, settings.log_file(self.pipeline, run_id, STAGE), self.log):
+            workspace = open_workspace(settings)
+            run = workspace.load_run(self.pipeline, run_id)
+            try:
+                yield run, workspace
+            except NoriaError as error:
+                keep_failure(STAGE, error, run, workspace)
+                raise
+
+
+def _reason() -> Param:
+    return Param(
+        "",
+        type="string",
+        minLength=1,
+        maxLength=LONGEST_REASON,
+        title="Reason",
+        description="Why; it is kept with your name in the promotion's record.",
+    )
+
+
+def _name(user: Any) -> str:
+    """A user as the record names them; the id too where that is another word."""
+    name, user_id = str(user["name"]), str(user["id"])
+    return name if name == user_id else f"{name} ({user_id})"
+
+
+def _reference(run: Run) -> str:
+    return run_path(run.pipeline.name, run.run_id, APPROVAL)

@@ -1,0 +1,162 @@
+"""What mails say of a verdict and of a rollback: the facts of the promotion card under a subject that says enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from noria.airflow.alerts import Alert, because, last_lines
+from noria.airflow.defaults import NOBODY
+from noria.pipeline import Pipeline, Threshold
+from noria.records import Candidate, ChampionVersion, Decision, Metrics, Rollback, Run
+from noria.workspace import Workspace
+
+if TYPE_CHECKING:
+    from noria.report.card import Card
+
+GOOD = ("first", "promoted")
+Links = Sequence[tuple[str, str]]
+
+
+def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
+    """What became of a run's candidate, where that is news: nothing of a dry run, nor where the champion just stays."""
+    from noria.report.card import card
+
+    decision = workspace.decision(run)
+    if decision is None:
+        return None
+    candidate = workspace.find(run, "train", Candidate)
+    facts = card(decision, candidate, run.pipeline, run_id=run.run_id)
+    happened = _happened(decision, facts)
+    if happened is None:
+        return None
+    history, problems = _history(run, workspace)
+    facts = card(decision, candidate, run.pipeline, run_id=run.run_id, history=history, problems=problems)
+    header, rows = _metrics_table(run.pipeline, decision, candidate)
+    return Alert(
+        run.pipeline.name,
+        happened,
+        good=facts.state in GOOD,
+        sections=facts.sections(),
+        header=header,
+        rows=rows,
+        links=links,
+    )
+
+
+def waiting_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
+    """A candidate that waits for a person; the first of the links is where to answer."""
+    alert = verdict_alert(run, workspace, links)
+    return replace(alert, good=True) if alert else None
+
+
+def rollback_alert(rollback: Rollback, links: Links) -> Alert:
+    """A former champion that a person brought back."""
+    stands = rollback.champion_version == rollback.version
+    newer = f"; by now version {rollback.champion_version} is the champion"
+    return Alert(
+        rollback.pipeline,
+        f"rolled back to version {rollback.version} by {rollback.by}: {rollback.reason}{'' if stands else newer}",
+        details=[
+            f"The champion before was version {rollback.before}.",
+            f"Version {rollback.version} loads and scores the data of run {rollback.run_id}.",
+        ],
+        header=("Metric", f"Version {rollback.version}"),
+        rows=[(metric, _number(value)) for metric, value in rollback.metrics.items()],
+        links=links,
+    )
+
+
+def failed_rollback_alert(pipeline: str, run_id: str, workspace: Workspace, links: Links) -> Alert:
+    """A rollback that did not happen."""
+    log = last_lines(workspace.settings.log_file(pipeline, run_id, "rollback"))
+    return Alert(
+        pipeline,
+        f"the rollback failed{because(log)}",
+        details=["The champion is the one that it was."],
+        links=links,
+        log_stage="rollback",
+        log=log,
+    )
+
+
+def _happened(decision: Decision, facts: Card) -> str | None:
+    """One line with the number that matters most, or none where there is no news."""
+    if facts.findings:
+        return f"THE REGISTRY WAS WRITTEN TO AROUND THE GATE, nothing is promoted: {facts.findings[0]}"
+    value, than = _figures(decision, facts.metric)
+    reasons = "; ".join(decision.reasons)
+    champion = f"new champion, version {decision.champion_version}: {value}{than}"
+    return {
+        "first": champion,
+        "promoted": champion,
+        "forced": f"PROMOTED BY FORCE past the gate, version {decision.registered_version}: {decision.forced}",
+        "rejected": f"candidate rejected ({value}): {reasons}",
+        "waiting": f"candidate waits for approval: {value}{than}",
+        "declined": _declined(decision),
+        "kept": _kept(decision, reasons),
+    }.get(facts.state)
+
+
+def _declined(decision: Decision) -> str | None:
+    answer = decision.approval
+    if answer is None:
+        return None
+    if answer.by == NOBODY:
+        return f"candidate not approved in time, the champion stays: {answer.reason}"
+    return f"candidate declined by {answer.by}: {answer.reason}"
+
+
+def _kept(decision: Decision, reasons: str) -> str | None:
+    """A champion that stays is news where somebody had agreed to another one, or where none can replace it."""
+    if decision.approval is not None:
+        return f"approved by {decision.approval.by}, but the champion stays: {reasons}"
+    rule = next((r for r in decision.rules if r.kind == "champion" and not r.passed), None)
+    if rule is None or decision.previous_champion is None or (decision.comparison and decision.comparison.intervals):
+        return None
+    return f"WARNING, the champion, version {decision.previous_champion}, cannot be compared: {rule.detail}"
+
+
+def _figures(decision: Decision, metric: str) -> tuple[str, str]:
+    """The candidate's primary metric, and what it was before; side by side they are of the same rows."""
+    before, own = decision.champion_metrics, decision.candidate_metrics.get(metric)
+    value = f"{metric} {_number(own)}"
+    if decision.compared_metrics:
+        value = f"{metric} {_number(decision.compared_metrics[metric])} on {decision.compared_rows} holdout rows"
+    return value, f", before {_number(before[metric])}" if before and metric in before else ", the first one"
+
+
+def _history(run: Run, workspace: Workspace) -> tuple[Sequence[ChampionVersion], Sequence[str]]:
+    """The registry's versions, for those among them that were forced."""
+    try:
+        return workspace.registry.history(run.pipeline.name), ()
+    except Exception as error:  # a registry in trouble must not keep the mail back
+        return (), (f"the registry: {error}",)
+
+
+def _metrics_table(
+    pipeline: Pipeline, decision: Decision, candidate: Candidate | None
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    columns: dict[str, Metrics] = {"Candidate": decision.candidate_metrics}
+    unseen = f" on {decision.compared_rows} rows" if decision.compared_rows is not None else ""
+    if decision.compared_metrics:
+        columns[f"Candidate{unseen}"] = decision.compared_metrics
+    if decision.champion_metrics:
+        columns[f"Champion before{unseen}"] = decision.champion_metrics
+    columns.update({f"Baseline {n}": m for n, m in (candidate.baselines if candidate else {}).items()})
+    required = {t.metric: _bound(t) for t in pipeline.gate.thresholds}
+    rows = [
+        (metric, *(_number(values.get(metric)) for values in columns.values()), required.get(metric, ""))
+        for metric in pipeline.metrics
+    ]
+    return ("Metric", *columns, "Required"), rows
+
+
+def _bound(threshold: Threshold) -> str:
+    bound = f"at least {_number(threshold.min)}" if threshold.min is not None else f"at most {_number(threshold.max)}"
+    return bound if threshold.level == "required" else f"{bound}, advisory"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
