@@ -50,12 +50,21 @@ class _HoldoutJob:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model fitted on training rows and judged on the holdout."""
+    """A model fitted on training rows and judged on the holdout.
+
+    Attributes:
+        metrics: On the holdout.
+        seconds: Of the fit.
+        rows: How many it was fitted on.
+        model: Its bytes, if it is kept.
+        seen: Hashes of the rows that it was fitted on (rows × 16), if it is kept.
+    """
 
     metrics: Metrics
     seconds: float
     rows: int
     model: bytes | None = None
+    seen: np.ndarray | None = None
 
 
 def cross_validate(
@@ -136,7 +145,9 @@ def _run_holdout(split: Split, job: _HoldoutJob) -> Fitted:
     model = _fit(split.problem, rows, job.entry, job.seed)
     seconds = time.monotonic() - started
     metrics = evaluate(split.problem, model, split.holdout)
-    return Fitted(metrics, seconds, len(rows), dump_model(model) if job.keep else None)
+    if not job.keep:
+        return Fitted(metrics, seconds, len(rows))
+    return Fitted(metrics, seconds, len(rows), dump_model(model), rows.hashes)
 
 
 def _sample(split: Split, share: float, seed: int) -> Examples:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noria.errors import InputError
@@ -63,27 +65,41 @@ class Split:
         return fingerprint(self.holdout.hashes)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A split, and the table's declared columns for the holdout's rows, in the same order."""
+
+    split: Split
+    held: pa.Table
+
+
 def load_split(table: Path, pipeline: Pipeline) -> Split:
     """Read a typed table (Parquet) and split it by row hash.
 
     Raises:
         InputError: The target is constant, has unusable values, or there are too few rows.
     """
+    return draw(table, pipeline).split
+
+
+def draw(table: Path, pipeline: Pipeline) -> Drawn:
+    """Like `load_split`, with all that the table says of the holdout's rows."""
     arrow = pq.read_table(table, columns=[c.name for c in pipeline.columns])
     target = _targets(arrow.column(pipeline.target), pipeline)
     hashes = row_hashes(arrow, pipeline.columns, pipeline.holdout.salt)
-    examples = Examples(feature_frame(arrow, pipeline), target, hashes)
+    columns = [pipeline.column(name) for name in pipeline.features]
+    examples = Examples(frame(arrow, columns), target, hashes)
     held = in_holdout(hashes, pipeline.holdout.share)
     classes: tuple[Label, ...] = ()
     if pipeline.task == "classification":
         classes = tuple(np.unique(target).tolist())
     split = Split(Problem.of(pipeline, classes), examples.take(~held), examples.take(held))
     _check(split, pipeline)
-    return split
+    return Drawn(split, arrow.filter(pa.array(held)))
 
 
-def held_out_by(rule: HoldoutRule, table: Path, pipeline: Pipeline) -> np.ndarray:
-    """Which rows of a table's holdout (n booleans, in its order) another rule held out too.
+def hashes_by(rule: HoldoutRule, rows: pa.Table, pipeline: Pipeline) -> np.ndarray:
+    """Hashes (n × 16) of rows as another holdout's rule computes them.
 
     Raises:
         InputError: The table has no such columns any more.
@@ -94,18 +110,21 @@ def held_out_by(rule: HoldoutRule, table: Path, pipeline: Pipeline) -> np.ndarra
             f"the rows that it has not seen were chosen by columns that are gone or of another type now: "
             f"{', '.join(changed)}"
         )
-    arrow = pq.read_table(table, columns=[c.name for c in pipeline.columns])
-    held = in_holdout(row_hashes(arrow, pipeline.columns, pipeline.holdout.salt), pipeline.holdout.share)
-    columns = [pipeline.column(name) for name in rule.columns]
-    return in_holdout(row_hashes(arrow.filter(pa.array(held)), columns, rule.salt), rule.share)
+    return row_hashes(rows, [pipeline.column(name) for name in rule.columns], rule.salt)
 
 
-def feature_frame(table: pa.Table, pipeline: Pipeline) -> pd.DataFrame:
-    """Features of a typed table as a model takes them."""
+def frame(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
+    """Columns of a typed table as a model takes them."""
     import pandas as pd
 
-    columns = (pipeline.column(name) for name in pipeline.features)
     return pd.DataFrame({column.name: _values(table.column(column.name), column) for column in columns})
+
+
+def as_text(values: pa.ChunkedArray) -> np.ndarray:
+    """Values of a column as n texts; `(none)` where there is none."""
+    if pa.types.is_boolean(values.type):
+        values = pc.if_else(values, "true", "false")
+    return np.array(pc.fill_null(values.cast(pa.string()), "(none)").to_pylist(), dtype=np.str_)
 
 
 def is_text(column: Column) -> bool:

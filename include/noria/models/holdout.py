@@ -49,6 +49,35 @@ def fingerprint(hashes: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(hashes[order]).tobytes()).hexdigest()
 
 
+def row_set(hashes: np.ndarray) -> np.ndarray:
+    """The different ones of row hashes (n × 16), sorted."""
+    return _whole(np.unique(_keys(hashes)))
+
+
+def among(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of n row hashes (n × 16) are among others (m × 16); n booleans."""
+    found: np.ndarray = np.isin(_keys(hashes), _keys(others))
+    return found
+
+
+def from_bytes(data: bytes) -> np.ndarray:
+    """Row hashes (n × 16) from their bytes.
+
+    Raises:
+        ValueError: They are no whole number of hashes.
+    """
+    return np.frombuffer(data, np.uint8).reshape(-1, HASH_BYTES)
+
+
+def _keys(hashes: np.ndarray) -> np.ndarray:
+    """Each row hash as one value that can be compared and sorted."""
+    return np.ascontiguousarray(hashes).view(f"V{HASH_BYTES}").ravel()
+
+
+def _whole(keys: np.ndarray) -> np.ndarray:
+    return keys.view(np.uint8).reshape(-1, HASH_BYTES)
+
+
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A canonical text of each value; numbers by their bits, since their decimal form depends on the library."""
     kind = column.type

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from noria.errors import InputError, JobError
 from noria.models.build import DUMMY
 from noria.models.evaluation import Entry, Fitted, cross_validate, judge
 from noria.models.examples import Split
+from noria.models.holdout import row_set
 from noria.models.tuning import Training, tune
 from noria.models.workers import Workers
 from noria.pipeline import Pipeline, greater_is_better
@@ -29,11 +32,14 @@ class Trained:
         contenders: The best of each family and the baselines.
         learning_curve: The chosen one on shares of the training rows.
         trials: Trials spent.
+        seen: Hashes of all rows that the search tried models on or the model was fitted on (n × 16, sorted): of the
+            very arrays that they were given, whatever the rule says.
         stopped_by_time: Whether the search ended before its budget was spent.
     """
 
     chosen: Contender
     model: bytes
+    seen: np.ndarray
     baselines: dict[str, Metrics]
     contenders: tuple[Contender, ...]
     learning_curve: tuple[CurvePoint, ...]
@@ -56,7 +62,8 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
         InputError: No trial of any family worked, or none has a finite score.
         JobError: The chosen model or a baseline could not be judged.
     """
-    training = workers.share(Training(split.problem, split.train))
+    given = Training(split.problem, split.train)
+    training = workers.share(given)
     search = tune(
         split.problem,
         training,
@@ -89,7 +96,8 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
         seeds=seeds,
     )
     trained = _result(contestants, fitted, chosen, curve, split)
-    return replace(trained, stopped_by_time=search.stopped_by_time)
+    seen = row_set(np.concatenate([given.rows.hashes, trained.seen]))
+    return replace(trained, seen=seen, stopped_by_time=search.stopped_by_time)
 
 
 def _choose(contestants: list[_Contestant], pipeline: Pipeline) -> int:
@@ -133,13 +141,14 @@ def _result(
         if kind not in baselines:
             raise JobError(f"the baseline {kind!r} could not be judged on the holdout; see the log")
     best = fitted[chosen]
-    assert isinstance(best, Fitted) and best.model is not None  # noqa: S101  judge keeps the chosen one's model
+    assert isinstance(best, Fitted) and best.model is not None and best.seen is not None  # noqa: S101  judge keeps them
     metric = split.problem.primary_metric
     log.info("holdout of %d rows: %s %.4f, linear %.4f, dummy %.4f", len(split.holdout), metric,
              best.metrics[metric], baselines[LINEAR][metric], baselines[DUMMY][metric])  # fmt: skip
     return Trained(
         chosen=next(contender for contestant, contender in contenders if contestant is contestants[chosen]),
         model=best.model,
+        seen=best.seen,
         baselines=baselines,
         contenders=tuple(contender for _, contender in contenders),
         learning_curve=tuple(curve),

@@ -2,8 +2,54 @@
 
 from __future__ import annotations
 
-from noria.records import Rollback
-from noria.workspace import Workspace
+import logging
+import math
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from noria.errors import InputError, NoriaError, UnavailableError
+from noria.models.answers import ask, finite, load
+from noria.models.examples import Drawn, draw
+from noria.models.metrics import score
+from noria.records import (
+    ChampionVersion,
+    LedgerEntry,
+    Metrics,
+    Rollback,
+    Run,
+    SignedVerdict,
+    Snapshot,
+    digest,
+)
+from noria.registry import Registry
+from noria.stages.by_hand import named
+from noria.stages.case import alone
+from noria.stages.rival import features_for
+from noria.verdicts import new_id
+from noria.workspace import Workspace, to_json
+
+log = logging.getLogger(__name__)
+_KEY = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,199}")
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A version, and how it does today.
+
+    Attributes:
+        version: The version.
+        run: Whose snapshot it was scored on.
+        drawn: That snapshot's rows.
+        metrics: Of the version on the holdout.
+    """
+
+    version: ChampionVersion
+    run: Run
+    drawn: Drawn
+    metrics: Metrics
 
 
 def rollback(
@@ -14,7 +60,8 @@ def rollback(
     Args:
         name: Name of the pipeline.
         workspace: The world.
-        to: The version; default: the champion before this one.
+        to: The version; default: the champion before this one. The present champion itself is confirmed where the
+            registry was written to by hand.
         by: Who asks for it.
         reason: Why.
         key: Names this rollback, so that a retry of a killed one completes it instead of going one further back; a
@@ -25,9 +72,188 @@ def rollback(
             that does not load and score the newest snapshot's holdout.
         BusyError: A promotion of this pipeline does not end.
     """
-    raise NotImplementedError
+    named(by, reason)
+    key = key or f"{workspace.clock():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+    if not _KEY.fullmatch(key):
+        raise InputError(f"a rollback is called {key!r}", expected="letters, digits and _.+-")
+    path = rollback_path(name, key)
+    with alone(name, workspace) as (folder, still_held):
+        if workspace.lake.exists(path):
+            return Rollback.model_validate_json(workspace.lake.read(path))
+        verdict = _kept(name, key, workspace)
+        if verdict is None:
+            champion = _champion(name, workspace.registry)
+            target = _scored(_target(name, champion, to, workspace.registry), name, workspace, folder)
+            verdict = _sign(name, champion, target, workspace, by=by, reason=reason)
+            scored = _record(verdict, target)
+            workspace.lake.replace(_intent(name, key, "scored"), to_json(scored))
+            workspace.lake.replace(_intent(name, key, "verdict"), to_json(verdict))
+        record = _carry_out(name, key, verdict, workspace, still_held)
+        workspace.lake.create(path, to_json(record))
+    return record
 
 
 def rollback_path(name: str, key: str) -> str:
     """Lake path of a rollback's record."""
     return f"rollbacks/{name}/{key}.json"
+
+
+def _intent(name: str, key: str, what: str) -> str:
+    return f"rollbacks/{name}/{key}.{what}"
+
+
+def _kept(name: str, key: str, workspace: Workspace) -> SignedVerdict | None:
+    """The verdict of an earlier attempt, if it was begun or may still be; none if the champion is another one now."""
+    try:
+        verdict = SignedVerdict.model_validate_json(workspace.lake.read(_intent(name, key, "verdict")))
+    except FileNotFoundError:
+        return None
+    workspace.keyring.check(verdict)
+    champion = workspace.registry.champion(name)
+    stands = champion.version if champion else None
+    target = next((v for v in workspace.registry.history(name) if v.version == verdict.version), None)
+    begun = target is not None and (target.sequence or 0) >= verdict.sequence
+    fits = (verdict.sequence, verdict.previous_champion) == (workspace.registry.next_sequence(name), stands)
+    return verdict if begun or fits else None
+
+
+def _champion(name: str, registry: Registry) -> ChampionVersion:
+    champion = registry.champion(name)
+    if champion is None:
+        raise InputError(f"{name} has no champion, so there is nothing to go back from")
+    return champion
+
+
+def _target(name: str, champion: ChampionVersion, to: str | None, registry: Registry) -> ChampionVersion:
+    """The version to go back to."""
+    before = champion.verdict.previous_champion if champion.verdict else champion.previous_champion
+    wanted = to or before
+    if wanted is None:
+        raise InputError(
+            f"version {champion.version} is the first champion of {name}, so there is none before it",
+            expected="a version to go back to",
+        )
+    history = registry.history(name)
+    crowned = [v.version for v in history if v.sequence is not None]
+    found = next((v for v in history if v.version == wanted), None)
+    if found is None or found.sequence is None:
+        what = "was never in production" if found else "does not exist"
+        raise InputError(f"version {wanted} of {name} {what}", expected=f"one of {', '.join(crowned)}")
+    if found.version == champion.version and not registry.audit(name):
+        raise InputError(f"version {wanted} of {name} is the champion", expected="one that was it before")
+    return found
+
+
+def _scored(version: ChampionVersion, name: str, workspace: Workspace, folder: Path) -> _Target:
+    """The version with its metrics on the holdout of the newest snapshot.
+
+    Raises:
+        InputError: It does not load, does not score the rows, or not with finite numbers.
+        UnavailableError: The registry did not answer well.
+    """
+    run = _newest_run(name, workspace)
+    with workspace.lake.local(workspace.require(run, "ingest", Snapshot).table) as table:
+        drawn = draw(table, run.pipeline)
+    problem, target = drawn.split.problem, drawn.split.holdout.target
+    try:
+        model = load(workspace.registry.fetch(name, version.version, folder), version.model_sha256)
+        answers = ask(problem, model, features_for(model, version.holdout, drawn, run.pipeline))
+    except UnavailableError:
+        raise
+    except NoriaError as error:
+        raise InputError(
+            f"version {version.version} of {name} cannot be brought back: {error.got}",
+            expected="one that loads and scores today's rows",
+        ) from error
+    metrics = score(problem, target, answers) if finite(answers) else {problem.primary_metric: math.nan}
+    if not math.isfinite(metrics[problem.primary_metric]):
+        raise InputError(
+            f"version {version.version} of {name}: no finite {problem.primary_metric} on the rows of run {run.run_id}",
+            expected="one that scores today's rows",
+        )
+    return _Target(version, run, drawn, metrics)
+
+
+def _newest_run(name: str, workspace: Workspace) -> Run:
+    """The newest run that was judged and whose snapshot is there."""
+    seen: list[str] = []
+    for entry in reversed(workspace.ledger(name).entries()):
+        if entry.event not in ("rolled_back", "forced") and entry.run_id not in seen:
+            seen.append(entry.run_id)
+    for run_id in seen:
+        run = workspace.load_run(name, run_id)
+        if workspace.find(run, "ingest", Snapshot):
+            return run
+    raise InputError(f"no run of {name} has left a snapshot to score a version on", remedy="Start a run first.")
+
+
+def _sign(
+    name: str, champion: ChampionVersion, target: _Target, workspace: Workspace, *, by: str, reason: str
+) -> SignedVerdict:
+    verdict = SignedVerdict(
+        id=new_id(),
+        action="rollback",
+        pipeline=name,
+        run_id=target.version.run_id,
+        model_sha256=target.version.model_sha256,
+        holdout_sha256=target.drawn.split.holdout_sha256,
+        policy_sha256=digest(target.run.pipeline.gate),
+        snapshot_id=workspace.require(target.run, "ingest", Snapshot).snapshot_id,
+        code=target.run.code,
+        sequence=workspace.registry.next_sequence(name),
+        previous_champion=champion.version,
+        version=target.version.version,
+        by=by,
+        reason=reason,
+        issued_at=workspace.clock(),
+    )
+    return workspace.keyring.sign(verdict)
+
+
+def _record(verdict: SignedVerdict, target: _Target) -> Rollback:
+    return Rollback(
+        pipeline=verdict.pipeline,
+        version=target.version.version,
+        before=verdict.previous_champion or "",
+        by=verdict.by,
+        reason=verdict.reason,
+        at=verdict.issued_at,
+        verdict_id=verdict.id,
+        run_id=target.run.run_id,
+        metrics=target.metrics,
+        champion_version=target.version.version,
+    )
+
+
+def _carry_out(
+    name: str, key: str, verdict: SignedVerdict, workspace: Workspace, still_held: Callable[[], None]
+) -> Rollback:
+    """The crown, then the ledger; both can be repeated."""
+    record = Rollback.model_validate_json(workspace.lake.read(_intent(name, key, "scored")))
+    registry = workspace.registry
+    number = next((v.sequence for v in registry.history(name) if v.version == record.version), None) or 0
+    champion = registry.champion(name)
+    stands = champion is not None and champion.version == record.version
+    if number < verdict.sequence or (number == verdict.sequence and stands):
+        still_held()
+        registry.crown(name, record.version, verdict)
+    log.warning("%s went back to version %s of %s: %s", verdict.by, record.version, name, verdict.reason)
+    workspace.ledger(name).append(
+        LedgerEntry(
+            pipeline=name,
+            at=verdict.issued_at,
+            event="rolled_back",
+            run_id=verdict.run_id,
+            model_sha256=verdict.model_sha256,
+            holdout_sha256=verdict.holdout_sha256,
+            policy_sha256=verdict.policy_sha256,
+            version=record.version,
+            champion_before=verdict.previous_champion,
+            champion_after=record.version,
+            by=verdict.by,
+            reasons=(verdict.reason,),
+            verdict_id=verdict.id,
+        )
+    )
+    champion = registry.champion(name)
+    return record.model_copy(update={"champion_version": champion.version if champion else record.version})

@@ -12,10 +12,12 @@ from noria.models.examples import Split, load_split
 from noria.models.space import check_estimators
 from noria.models.store import model_types
 from noria.models.training import Trained, fit_all
-from noria.records import Candidate, Run, Snapshot
+from noria.records import Candidate, Run, Snapshot, digest
 from noria.workspace import Workspace, run_path
 
 log = logging.getLogger(__name__)
+MODEL, SEEN_ROWS = "train/model.skops", "train/seen_rows.bin"
+"""Files of a run: the model, and the hashes of all rows that it or its search has seen."""
 
 
 def train(run: Run, workspace: Workspace) -> Candidate:
@@ -37,13 +39,15 @@ def train(run: Run, workspace: Workspace) -> Candidate:
         dask_workers(pipeline.tuning.workers, folder, settings.dask_address) as workers,
     ):
         trained = fit_all(split, pipeline, workers)
-    path = run_path(pipeline.name, run.run_id, "train/model.skops")
-    workspace.lake.replace(path, trained.model)
+        rows = folder / "seen.bin"
+        rows.write_bytes(trained.seen.tobytes())
+        workspace.lake.put(rows, run_path(pipeline.name, run.run_id, SEEN_ROWS))
+    workspace.lake.replace(run_path(pipeline.name, run.run_id, MODEL), trained.model)
     track(settings.tracked_run, trained.chosen.holdout, {"estimator": trained.chosen.name, **trained.chosen.params})
-    return _candidate(run, snapshot, split, trained, path=path, cluster=workers.description)
+    return _candidate(run, snapshot, split, trained, cluster=workers.description)
 
 
-def _candidate(run: Run, snapshot: Snapshot, split: Split, trained: Trained, *, path: str, cluster: str) -> Candidate:
+def _candidate(run: Run, snapshot: Snapshot, split: Split, trained: Trained, *, cluster: str) -> Candidate:
     pipeline = run.pipeline
     return Candidate(
         snapshot_id=snapshot.snapshot_id,
@@ -65,9 +69,12 @@ def _candidate(run: Run, snapshot: Snapshot, split: Split, trained: Trained, *, 
         holdout_sha256=split.holdout_sha256,
         seed=pipeline.seed,
         code=run.code,
-        model=path,
+        model=run_path(pipeline.name, run.run_id, MODEL),
         model_sha256=hashlib.sha256(trained.model).hexdigest(),
         model_bytes=len(trained.model),
         model_types=model_types(trained.model),
+        training_rows=run_path(pipeline.name, run.run_id, SEEN_ROWS),
+        training_rows_sha256=hashlib.sha256(trained.seen.tobytes()).hexdigest(),
+        policy_sha256=digest(pipeline.gate),
         cluster=cluster,
     )

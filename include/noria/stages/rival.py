@@ -1,0 +1,75 @@
+"""The champion as the gate sees it: its predictions of today's rows, and which of them it was trained on.
+
+Whatever keeps it from being loaded or scored is a finding; only a service that does not answer is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from noria.errors import InputError, NoriaError, UnavailableError
+from noria.gate import Champion
+from noria.models.answers import ask, load, unsteady
+from noria.models.examples import Drawn, frame, hashes_by, is_text
+from noria.models.holdout import among, from_bytes, in_holdout
+from noria.pipeline import Pipeline
+from noria.records import ChampionVersion, HoldoutRule
+from noria.stages.case import Case
+
+
+def champion_of(case: Case, version: ChampionVersion) -> Champion:
+    """The champion with its predictions of the case's holdout, or why there are none.
+
+    Raises:
+        UnavailableError: The registry or the lake did not answer well.
+    """
+    try:
+        model = load(case.production.fetch(case.name, version.version, case.folder), version.model_sha256)
+        rows = features_for(model, version.holdout, case.drawn, case.run.pipeline)
+        predictions = ask(case.drawn.split.problem, model, rows)
+        problem = unsteady(case.drawn.split.problem, model, rows, predictions, int(version.model_sha256[:8], 16))
+        return Champion(version.version, predictions, problem=problem, seen=_seen(case, version))
+    except UnavailableError:
+        raise
+    except NoriaError as error:
+        return Champion(version.version, problem=str(error))
+
+
+def features_for(model: Any, rule: HoldoutRule | None, drawn: Drawn, pipeline: Pipeline) -> pd.DataFrame:
+    """The holdout's rows with the features that a model of the past wants, if the table still has them.
+
+    Raises:
+        InputError: It has not, or as another kind of column.
+    """
+    wanted = [str(name) for name in getattr(model, "feature_names_in_", pipeline.features)]
+    today = {c.name: c for c in pipeline.columns}
+    if gone := [name for name in wanted if name not in today]:
+        raise InputError(f"it predicts from columns that the table no longer has: {', '.join(gone)}")
+    then = rule.columns if rule else {}
+    changed = [n for n in wanted if (n in then) and (then[n] in ("category", "string")) != is_text(today[n])]
+    if changed:
+        raise InputError(f"it predicts from columns that are of another kind now: {', '.join(changed)}")
+    return frame(drawn.held, [today[name] for name in wanted])
+
+
+def _seen(case: Case, version: ChampionVersion) -> np.ndarray:
+    """Which rows of the holdout (n booleans) a champion was trained on.
+
+    Its version names the file of all rows that it has seen. Where that is gone, its rule says which rows it may have
+    seen: all that it did not hold out.
+
+    Raises:
+        InputError: That cannot be known.
+    """
+    rule, held = version.holdout, case.drawn.held
+    if rule is None:
+        raise InputError("its version does not say which rows it was trained on")
+    hashes = hashes_by(rule, held, case.run.pipeline)
+    if version.training_rows:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return among(hashes, from_bytes(case.workspace.lake.read(version.training_rows)))
+    return ~in_holdout(hashes, rule.share)
