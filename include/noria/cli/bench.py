@@ -20,13 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; the exit code."""
-    result = bench.module(args.bench).run(args)
+    """Measure and print; the exit code, which is no success where the measurement itself says so."""
+    module = bench.module(args.bench)
+    result = module.run(args)
     if args.json:
         print(json.dumps(result))  # noqa: T201
     else:
         _show(args.bench, result)
-    return int(ExitCode.OK)
+    succeeded = getattr(module, "succeeded", lambda _: True)
+    return int(ExitCode.OK if succeeded(result) else ExitCode.FAILED)
 
 
 def _show(name: str, result: dict[str, object]) -> None:

@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Attack, simulate and measure."""
     from noria.bench.gate import charts, cost, days, luck
-    from noria.bench.gate.attacks import attack_all
 
     wanted = args.only or _EVERYTHING
     result: dict[str, Any] = {}
@@ -44,6 +43,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if "days" in wanted:
             result["days"] = days.sixty_days(quick=args.quick, pool=luck.Pool(pool), tell=_tell)
     if "attacks" in wanted:
+        from noria.bench.gate.attacks import attack_all
+
         with scratch(Settings.from_env().home / "tmp") as folder:
             result["attacks"] = attack_all(folder, tell=_tell)
     if args.charts:
