@@ -58,13 +58,11 @@ def _of_numbers(versions: Versions) -> Iterator[str]:
     """Tags `noria.champion` that differ from the crown, and numbers that two versions have."""
     for entry in (e for e in versions.crowned if e.crown):
         said, version = joined(CHAMPION_NUMBER, entry.stored.tags), entry.stored.version
-        signed = str(entry.crown.sequence) if entry.crown else ""
-        if said == signed:
-            continue
+        signed = entry.crown.sequence if entry.crown else 0
         place = f"{versions.name} version {version}: its tag {CHAMPION_NUMBER} says {said or '(none)'}, not {signed}"
-        if entry is versions.champion:
+        if entry is versions.champion and said != str(signed):
             yield f"{place}: {_unfinished(versions.name, entry)}"
-        else:
+        elif said and not (said.isdecimal() and int(said) <= signed):  # a process that died leaves a smaller one
             yield f"{place}: it was changed by hand. Set it back."
     taken = Counter(e.crown.sequence for e in versions.crowned if e.crown)
     for number in (n for n, count in taken.items() if count > 1):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noria.azure import AzureConnection
-from noria.errors import StaleVerdictError, StorageError, UnavailableError, VerdictError
+from noria.errors import AccessError, StaleVerdictError, StorageError, UnavailableError, VerdictError
 from noria.records import Candidate, ChampionVersion, Run, SignedVerdict
 from noria.registry.audit import bytes_finding, findings
 from noria.registry.facts import MODEL, crown_tags, cut, entry_tags, is_part, tags_of
@@ -145,7 +145,7 @@ class Registry(ABC):
             try:
                 self._check_bytes(name, entry)
             except (VerdictError, StorageError) as error:
-                if isinstance(error, UnavailableError):
+                if isinstance(error, UnavailableError | AccessError):
                     raise
                 found.append(bytes_finding(versions, entry, error.got))
         return found
