@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from ruamel.yaml import YAML
 
 from noria.azure import CONNECTIONS, AzureConnection
 from noria.azure.services import Service
-from noria.cli import COMMANDS
+from noria.cli import build_parser
 from noria.doctor.azure.connections import NEEDED
 from noria.errors import ExitCode
 from noria.models.families import FAMILIES
@@ -198,12 +199,19 @@ def test_defaults_in_the_table_are_those_of_the_code() -> None:
         assert float(shown) == model.model_fields[last].default, key
 
 
+COMMAND = re.compile(r"(?m)(?:^(?:\$ )?|`)(?:\.venv/bin/)?noria ([a-z]+)([^`\n]*)")
+
+
 def test_the_commands_that_documents_show_exist() -> None:
     targets = set(re.findall(r"(?m)^([a-z]+):", text("Makefile")))
+    (commands,) = (a.choices for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     for page in PAGES:
         content = page.read_text(encoding="utf-8")
-        shown = re.findall(r"(?m)^(?:`|\$ )?noria ([a-z]+)|`noria ([a-z]+)", content)
-        assert {a or b for a, b in shown} <= set(COMMANDS), page.name
+        for name, arguments in COMMAND.findall(content):
+            assert name in commands, f"{page.name}: noria {name}"
+            shown = set(re.findall(r"(?<!\S)\[?(--[a-z]+)", arguments.partition("#")[0]))
+            if name != "bench":  # its measurements have options of their own
+                assert shown <= set(commands[name]._option_string_actions), f"{page.name}: noria {name}{arguments}"
         assert set(re.findall(r"(?m)^make ([a-z]+)|`make ([a-z]+)", content)) <= {
             pair for t in targets for pair in ((t, ""), ("", t))
         }, page.name

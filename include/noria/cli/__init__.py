@@ -24,8 +24,8 @@ COMMANDS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of `noria`; the exit code."""
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of `noria` with those of every command."""
     parser = argparse.ArgumentParser(
         prog="noria", description="Retrain, judge, promote and score models every day.", allow_abbrev=False
     )
@@ -35,7 +35,12 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False)
         module.add_arguments(command)
         command.set_defaults(function=module.run)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `noria`; the exit code."""
+    args = build_parser().parse_args(argv)
     try:
         return _run(args)
     except NoriaError as error:
