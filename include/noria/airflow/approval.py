@@ -131,7 +131,7 @@ class ApproveOperator(ApprovalOperator):
         # The base class's own way skips what follows a no; here that has the answer to carry out.
         HITLOperator.execute_complete(self, context, {**event, "params_input": given})
         approved = event["chosen_options"] == [self.APPROVE]
-        reason = str(given.get("reason", "")).strip()
+        reason = " ".join(str(given.get("reason", "")).split())
         if approved and not reason:
             raise AirflowException("it was approved without a reason, so the question is put again")
         return approved, _name(event["responded_by_user"]), reason or "no reason given"

@@ -34,18 +34,8 @@ def stage_workspace(stage: str, settings: Settings) -> Workspace:
 
 
 def stage_credentials(stage: str, run: Run, settings: Settings) -> dict[str, str]:
-    """All that a stage's job is given: what its source needs, Azure, and the key that signs verdicts if it needs that.
-
-    Raises:
-        InputError: The pipeline names the key's connection as one of its own, which would hand it to every job.
-    """
-    own = run.pipeline.connections
-    if VERDICTS in own:
-        raise InputError(
-            f"pipeline {run.pipeline.name} names the connection {VERDICTS}",
-            expected="a connection of its own: that one holds the key that signs verdicts",
-        )
-    return passwords(own) | _kept_credentials(stage, settings)
+    """All that a stage's job is given: for its source, for Azure, and the key that signs verdicts if it needs that."""
+    return passwords(run.pipeline.connections) | _kept_credentials(stage, settings)
 
 
 def signing_credentials(settings: Settings) -> dict[str, str]:
