@@ -183,6 +183,7 @@ def _listener(note: Path | None = None) -> socket.socket:
     """A free port; if there is a note, the one of last time, since URLs that were kept hold it."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or every other answer takes 40 ms more
     try:
         listener.bind(("127.0.0.1", int(note.read_text()) if note and note.exists() else 0))
     except OSError:
