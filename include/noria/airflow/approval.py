@@ -77,9 +77,11 @@ class ApproveOperator(ApprovalOperator):
             decision = workspace.require(run, "promote", Decision)
             if not decision.waiting:
                 raise AirflowSkipException(f"nobody has to be asked: the verdict is {decision.verdict}")
-            if answer := workspace.approval(run):
-                self.log.info("answered already, by %s: %s", answer.by, answer.reason)
+            self.response_timeout = self._time_left(run, workspace)
+            if self._is_answered(run, workspace):
                 return _reference(run)
+            if self.response_timeout <= timedelta(0):
+                return self._keep(run, workspace, approved=False, by=NOBODY, reason=self._too_late)
             self._write_report(run, workspace)
             place = context["dag"].dag_id, context["run_id"]
             links = [("Report", report_url(*place)), ("Data Docs", data_docs_url(*place)), ("Run", run_url(*place))]
@@ -96,11 +98,9 @@ class ApproveOperator(ApprovalOperator):
         """
         approved, by, reason = self._answer(context, event)
         with self._step(context) as (run, workspace):
-            from noria.stages.by_hand import approve
-
-            approve(run, workspace, approved=approved, by=by, reason=reason)
-        self.log.info("%s by %s: %s", "approved" if approved else "declined", by, reason)
-        return _reference(run)
+            if self._is_answered(run, workspace):
+                return _reference(run)
+            return self._keep(run, workspace, approved=approved, by=by, reason=reason)
 
     def on_kill(self) -> None:
         """End the report's job when the task is stopped."""
@@ -126,7 +126,7 @@ class ApproveOperator(ApprovalOperator):
     def _answer(self, context: Context, event: dict[str, Any]) -> tuple[bool, str, str]:
         """Whether it was approved, by whom, and why."""
         if event.get("timedout"):
-            return False, NOBODY, f"no answer within {self.timeout_hours:g} hours"
+            return False, NOBODY, self._too_late
         given = {key: value for key, value in (event.get("params_input") or {}).items() if value}
         # The base class's own way skips what follows a no; here that has the answer to carry out.
         HITLOperator.execute_complete(self, context, {**event, "params_input": given})
@@ -134,7 +134,33 @@ class ApproveOperator(ApprovalOperator):
         reason = " ".join(str(given.get("reason", "")).split())
         if approved and not reason:
             raise AirflowException("it was approved without a reason, so the question is put again")
-        return approved, _name(event["responded_by_user"]), reason or "no reason given"
+        user = event["responded_by_user"]  # approvers are named by the id that Airflow knows them by
+        return approved, str(user["id"] if self.assigned_users else user["name"]), reason or "no reason given"
+
+    def _keep(self, run: Run, workspace: Workspace, *, approved: bool, by: str, reason: str) -> str:
+        from noria.stages.by_hand import approve
+
+        approve(run, workspace, approved=approved, by=by, reason=reason)
+        self.log.info("%s by %s: %s", "approved" if approved else "declined", by, reason)
+        return _reference(run)
+
+    def _is_answered(self, run: Run, workspace: Workspace) -> bool:
+        """Whether somebody has answered already, here or by the command line; the first answer stands."""
+        answer = workspace.approval(run)
+        if answer:
+            word = "approved" if answer.approved else "declined"
+            self.log.info("it was %s already, by %s: %s", word, answer.by, answer.reason)
+        return answer is not None
+
+    def _time_left(self, run: Run, workspace: Workspace) -> timedelta:
+        """The time begins with the verdict, so that a question that is put again ends no later."""
+        asked = workspace.stage_run(run, "promote")
+        since = asked.finished_at if asked else workspace.clock()
+        return since + timedelta(hours=self.timeout_hours) - workspace.clock()
+
+    @property
+    def _too_late(self) -> str:
+        return f"no answer within {self.timeout_hours:g} hours"
 
     @contextlib.contextmanager
     def _step(self, context: Context) -> Iterator[tuple[Run, Workspace]]:
@@ -158,12 +184,6 @@ def _reason() -> Param:
         title="Reason",
         description="Why; it is kept with your name in the promotion's record.",
     )
-
-
-def _name(user: Any) -> str:
-    """A user as the record names them; the id too where that is another word."""
-    name, user_id = str(user["name"]), str(user["id"])
-    return name if name == user_id else f"{name} ({user_id})"
 
 
 def _reference(run: Run) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,7 @@ from noria.airflow.question import question
 from noria.pipeline import ApprovalPolicy, Pipeline, load_spec
 from noria.records import Approval, Decision, Report, Run
 from noria.settings import CHECKOUT, Settings
+from noria.stages.by_hand import approve
 from noria.workspace import APPROVAL, Workspace, run_path, safe_run_id
 from tests.support import judged
 from tests.support.runs import candidate, done
@@ -93,7 +94,7 @@ def answered(option: str, *, reason: str | None = "the groups look right", timed
         "chosen_options": [option],
         "params_input": {} if reason is None else {"reason": reason},
         "responded_at": datetime(2026, 1, 1, tzinfo=UTC),
-        "responded_by_user": None if timed_out else {"id": "7", "name": "anna"},
+        "responded_by_user": None if timed_out else {"id": "anna", "name": "Anna B."},
         "timedout": timed_out,
     }
 
@@ -105,7 +106,7 @@ def test_the_question_shows_the_comparison(
     with pytest.raises(TaskAwaitingInput) as waits:
         operator.execute(context)
 
-    assert waits.value.timeout.total_seconds() == 36 * 3600
+    assert timedelta(hours=35, minutes=59) < waits.value.timeout <= timedelta(hours=36)
     (asked,) = supervisor.asked
     assert asked.subject == "May this model become the champion of students in place of version 2?"
     assert (asked.options, asked.defaults) == (["Approve", "Reject"], ["Reject"])
@@ -150,7 +151,7 @@ def test_the_answer_is_kept_signed_with_who_and_why(
     assert reference == run_path("students", run.run_id, APPROVAL)
     said = workspace.approval(run)
     assert said is not None
-    assert (said.approved, said.by, said.reason) == (approved, "anna (7)", "the groups look right")
+    assert (said.approved, said.by, said.reason) == (approved, "anna", "the groups look right")
     assert said.previous_champion == WAITING.previous_champion
 
 
@@ -195,6 +196,40 @@ def test_what_was_answered_elsewhere_is_not_asked_again(
     again, context = task(pipeline)
     assert again.execute(context) == reference
     assert not supervisor.asked
+
+
+def test_the_first_answer_stands(pipeline: Pipeline, workspace: Workspace, run: Run) -> None:
+    """Somebody has declined on the command line while the question stood in the UI."""
+    approve(run, workspace, approved=False, by="berta", reason="not now")
+    operator, context = task(pipeline)
+    operator.execute_complete(context, answered("Approve"))
+    said = workspace.approval(run)
+    assert said is not None
+    assert (said.approved, said.by) == (False, "berta")
+
+
+def test_a_question_that_is_put_again_ends_no_later(
+    pipeline: Pipeline, workspace: Workspace, run: Run, supervisor: Supervisor
+) -> None:
+    short = ApprovalPolicy(timeout_hours=1e-6)
+    hasty = pipeline.model_copy(update={"gate": pipeline.gate.model_copy(update={"approval": short})})
+    operator, context = task(hasty)
+    operator.execute(context)
+    assert not supervisor.asked
+    said = workspace.approval(run)
+    assert said is not None
+    assert (said.approved, said.by) == (False, NOBODY)
+
+
+def test_where_everyone_may_answer_the_record_has_the_users_name(
+    pipeline: Pipeline, workspace: Workspace, run: Run
+) -> None:
+    anyone = pipeline.model_copy(update={"gate": pipeline.gate.model_copy(update={"approval": ApprovalPolicy()})})
+    operator, context = task(anyone)
+    operator.execute_complete(context, answered("Approve"))
+    said = workspace.approval(run)
+    assert said is not None
+    assert said.by == "Anna B."
 
 
 def test_an_approval_that_was_forged_fails_the_task(pipeline: Pipeline, workspace: Workspace, run: Run) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import configuration
+from airflow.sdk import DAG, configuration
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowNotFoundException, ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetConnection
@@ -15,8 +17,14 @@ from airflow.secrets import BaseSecretsBackend
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
 from noria.airflow.connections import azure_connections, passwords, required_connection
+from noria.airflow.operators import StageOperator
+from noria.airflow.params import retrain_params
+from noria.compute.process import JobProcess
 from noria.errors import InputError, UnavailableError
-from noria.settings import Settings
+from noria.pipeline import load_spec
+from noria.records import STAGES
+from noria.settings import CHECKOUT, Settings
+from noria.workspace import Workspace
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 TROUBLE: list[Exception] = []
@@ -103,3 +111,32 @@ def test_airflow_itself_takes_trouble_for_absence() -> None:
     TROUBLE[:] = [RuntimeError("away")]
     with pytest.raises(AirflowNotFoundException):
         BaseHook.get_connection("azureml_production")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_key_that_signs_verdicts_reaches_those_that_decide_and_no_other_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """What goes through the pipe of each stage's job, and what the job could read in its environment."""
+    key = "key-that-signs-" + "x" * 30
+    TEXTS["noria_verdicts"] = json.dumps({"conn_type": "generic", "password": key})
+    monkeypatch.setenv("AIRFLOW_CONN_NORIA_VERDICTS", TEXTS["noria_verdicts"])
+    monkeypatch.setenv("NORIA_HOME", str(tmp_path))
+    begun: list[JobProcess] = []
+
+    def begin(job: JobProcess) -> str:
+        begun.append(job)
+        return "record"
+
+    monkeypatch.setattr(JobProcess, "run", begin)
+    settings = Settings.from_env()
+    Workspace.open(settings).create_run("students", "r")
+    with DAG("students__retrain", schedule=None) as dag:
+        operator = StageOperator(stage=stage, pipeline="students")
+    params = retrain_params(load_spec(CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml"))
+    dag.params = ParamsDict(params)
+    operator.execute({"run_id": "r", "dag": dag, "params": dag.params.dump()})
+
+    (job,) = begun
+    assert (key in job._credentials.values()) == (stage in ("promote", "release", "report"))
+    assert key not in str(settings.child_environment())
