@@ -73,8 +73,8 @@ class Case:
         ours, theirs = self.challenger.predictions, self.champion.predictions
         if ours is None or theirs is None:
             return None
-        rows = self.shared
-        return Pair(self.holdout.problem, self.holdout.target[rows], take(ours, rows), take(theirs, rows))
+        whole = Pair(self.holdout.problem, self.holdout.target, ours, theirs, np.arange(len(self.holdout)))
+        return whole.take(self.shared).ordered()
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,30 @@ class Pair:
         target: n actual values or labels.
         candidate: What the candidate says of them.
         champion: What the champion says of them.
+        rows: Their n positions in the holdout.
     """
 
     problem: Problem
     target: np.ndarray
     candidate: Predictions
     champion: Predictions
+    rows: np.ndarray
 
     def __len__(self) -> int:
         return len(self.target)
 
     def take(self, rows: np.ndarray) -> Pair:
         """The rows at these positions (or where this mask is true)."""
-        return Pair(self.problem, self.target[rows], take(self.candidate, rows), take(self.champion, rows))
+        ours, theirs = take(self.candidate, rows), take(self.champion, rows)
+        return Pair(self.problem, self.target[rows], ours, theirs, self.rows[rows])
+
+    def ordered(self) -> Pair:
+        """The rows sorted by target and predictions: in whatever order they come, all sums and draws are the same.
+
+        Which of the models is which matters only to rows that nothing else tells apart.
+        """
+        ours, theirs = _as_one_number(self.candidate), _as_one_number(self.champion)
+        return self.take(np.lexsort((ours, np.abs(ours - theirs), ours + theirs, self.target)))
 
     @cached_property
     def metrics(self) -> tuple[Metrics, Metrics]:
@@ -108,6 +119,13 @@ class Pair:
                 score(self.problem, self.target, self.candidate),
                 score(self.problem, self.target, self.champion),
             )
+
+
+def _as_one_number(predictions: Predictions) -> np.ndarray:
+    if isinstance(predictions, Predicted):
+        mixed: np.ndarray = np.sum(predictions.shares * np.sqrt(np.arange(2, predictions.shares.shape[1] + 2)), axis=1)
+        return mixed + predictions.labels
+    return predictions
 
 
 def take(predictions: Predictions, rows: np.ndarray) -> Predictions:

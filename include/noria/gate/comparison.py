@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
 from noria.gate.case import Pair
+from noria.gate.discordance import exact
 from noria.gate.influence import influence, standard_error
+from noria.gate.luck import Luck, bootstrapped
+from noria.gate.resampling import resample
 from noria.gate.words import improvement, noise
+from noria.models.metrics import Predicted, positions
 from noria.pipeline import Gate, greater_is_better
 from noria.records import Comparison, Interval
-
-POWER = 0.8
 
 
 def alpha_spent(alpha: float, look: int) -> float:
@@ -36,12 +39,18 @@ def compare(pair: Pair, policy: Gate, holdout_sha256: str, *, looks: int, leaked
     """
     spent = alpha_spent(policy.alpha, looks + 1)
     ours, theirs = pair.metrics
-    intervals = []
-    for position, metric in enumerate(pair.problem.metrics):
-        if not (math.isfinite(ours[metric]) and math.isfinite(theirs[metric])):
-            continue
-        margin = policy.margin if position == 0 else 0.0
-        intervals.append(_student(pair, metric, ours[metric], theirs[metric], margin, spent))
+    known = [m for m in pair.problem.metrics if math.isfinite(ours[m]) and math.isfinite(theirs[m])]
+    moved = {metric: differences(pair, metric) for metric in known}
+    drawn = resample(pair, moved, policy.draws, holdout_sha256)
+    luck = {}
+    for metric in known:
+        margin = policy.margin if metric == pair.problem.primary_metric else 0.0
+        better = improvement(ours[metric], theirs[metric], metric)
+        error = standard_error(moved[metric])
+        luck[metric] = bootstrapped(better, error, len(pair), drawn[metric], margin=margin, alpha=spent)
+        if metric == "accuracy":
+            luck[metric] = _exactly(pair, luck[metric], margin, spent)
+    intervals = tuple(_interval(metric, ours[metric], theirs[metric], luck[metric], spent) for metric in known)
     return Comparison(
         rows=len(pair),
         leaked_rows=leaked_rows,
@@ -49,37 +58,49 @@ def compare(pair: Pair, policy: Gate, holdout_sha256: str, *, looks: int, leaked
         alpha_spent=spent,
         looks=looks + 1,
         draws=policy.draws,
-        intervals=tuple(intervals),
+        intervals=intervals,
         rows_needed=_rows_needed(intervals[0], policy.margin, len(pair)) if intervals else None,
     )
 
 
 def differences(pair: Pair, metric: str) -> np.ndarray:
-    """Influence of each row on the improvement; the mean of them is 0."""
+    """Influence of each of n rows on the improvement; the mean of them is 0."""
     moved = influence(pair.problem, metric, pair.target, pair.candidate)
     moved = moved - influence(pair.problem, metric, pair.target, pair.champion)
     return moved if greater_is_better(metric) else -moved
 
 
-def _student(pair: Pair, metric: str, ours: float, theirs: float, margin: float, alpha: float) -> Interval:
-    better, count = improvement(ours, theirs, metric), len(pair)
-    error = standard_error(differences(pair, metric))
-    reach = float(stats.t.isf(alpha, count - 1)) * error
-    if abs(better) <= noise(theirs):
-        p_value = 1.0
-    else:
-        p_value = float(stats.t.sf((better - margin) / error, count - 1)) if error > 0 else float(better <= margin)
+def _exactly(pair: Pair, drawn: Luck, margin: float, alpha: float) -> Luck:
+    """The exact test; with a margin it takes the number of telling rows for certain, so the bootstrap has a say too."""
+    if not isinstance(pair.candidate, Predicted) or not isinstance(pair.champion, Predicted):
+        return drawn
+    actual = positions(pair.problem, pair.target)
+    ours, theirs = actual == pair.candidate.labels, actual == pair.champion.labels
+    found = exact(int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours)), len(pair), margin=margin, alpha=alpha)
+    if margin == 0:
+        return found
+    return replace(
+        found,
+        low=min(found.low, drawn.low),
+        high=max(found.high, drawn.high),
+        p_value=max(found.p_value, drawn.p_value),
+        detectable=max(found.detectable, drawn.detectable),
+    )
+
+
+def _interval(metric: str, ours: float, theirs: float, luck: Luck, alpha: float) -> Interval:
+    equal = abs(luck.improvement) <= noise(theirs)
     return Interval(
         metric=metric,
         candidate=ours,
         champion=theirs,
-        improvement=better,
-        low=better - reach,
-        high=better + reach,
+        improvement=luck.improvement,
+        low=luck.low,
+        high=luck.high,
         confidence=1 - 2 * alpha,
-        p_value=p_value,
-        method="Student's t on each row's influence",
-        detectable=margin + reach + float(stats.norm.isf(1 - POWER)) * error,
+        p_value=1.0 if equal else luck.p_value,
+        method=luck.method,
+        detectable=luck.detectable,
     )
 
 

@@ -34,28 +34,24 @@ def of(case: Case, policy: Gate) -> tuple[list[Rule], list[SliceResult]]:
 
 
 def _results(case: Case, declared: Slice, values: np.ndarray, alpha: float) -> list[SliceResult]:
-    rows = case.shared if case.pair is not None else case.unseen
+    rows = case.pair.rows if case.pair is not None else np.flatnonzero(case.unseen)
     here = values[rows].astype(str)
-    return [_result(case, declared, str(value), rows, here == value, alpha) for value in np.unique(here)]
+    groups = [(str(value), here == value) for value in np.unique(here)]
+    if case.pair is not None:
+        return [_compared(case.pair.take(mask), declared, value, alpha) for value, mask in groups]
+    return [_alone(case, declared, value, rows[mask]) for value, mask in groups]
 
 
-def _result(case: Case, declared: Slice, value: str, rows: np.ndarray, mask: np.ndarray, alpha: float) -> SliceResult:
-    metric, count = case.metric, int(mask.sum())
-    if case.pair is None:
-        mine = _alone(case, rows, mask)
-        return SliceResult(
-            column=declared.column, value=value, rows=count, candidate=mine, margin=declared.margin, passed=True,
-            judged=False,
-        )  # fmt: skip
-    pair = case.pair.take(mask)
+def _compared(pair: Pair, declared: Slice, value: str, alpha: float) -> SliceResult:
+    metric = pair.problem.primary_metric
     ours, theirs = (metrics[metric] for metrics in pair.metrics)
     better = improvement(ours, theirs, metric)
-    judged = count >= declared.min_rows and math.isfinite(better)
+    judged = len(pair) >= declared.min_rows and math.isfinite(better)
     low, high = _interval(pair, metric, better, alpha)
     return SliceResult(
         column=declared.column,
         value=value,
-        rows=count,
+        rows=len(pair),
         candidate=ours,
         champion=theirs,
         improvement=better,
@@ -67,12 +63,20 @@ def _result(case: Case, declared: Slice, value: str, rows: np.ndarray, mask: np.
     )
 
 
-def _alone(case: Case, rows: np.ndarray, mask: np.ndarray) -> float:
-    said = case.challenger.predictions
-    if said is None:
-        return math.nan
-    with np.errstate(all="ignore"):
-        return score(case.holdout.problem, case.holdout.target[rows][mask], take(take(said, rows), mask))[case.metric]
+def _alone(case: Case, declared: Slice, value: str, rows: np.ndarray) -> SliceResult:
+    said, found = case.challenger.predictions, math.nan
+    if said is not None:
+        with np.errstate(all="ignore"):
+            found = score(case.holdout.problem, case.holdout.target[rows], take(said, rows))[case.metric]
+    return SliceResult(
+        column=declared.column,
+        value=value,
+        rows=len(rows),
+        candidate=found,
+        margin=declared.margin,
+        passed=True,
+        judged=False,
+    )
 
 
 def _interval(pair: Pair, metric: str, better: float, alpha: float) -> tuple[float | None, float | None]:

@@ -1,0 +1,96 @@
+"""How far luck alone goes: bounds of an improvement, the chance of error and the power, from bootstrap draws.
+
+Two intervals are made of the same draws, and the wider side of each counts: the percentiles of the exact improvements,
+which know how bent the metric is, and bootstrap-t on the rows' influences, which knows how uncertain the standard error
+of few rows is and that errors are skewed. Either alone is too bold on a few dozen rows.
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 12 and 13.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from noria.gate.resampling import Draws
+
+POWER = 0.8
+_TAIL_DRAWS = 20
+"""Draws that a quantile rests on at least; beyond it the tail goes on as that of Student's t does."""
+
+
+@dataclass(frozen=True)
+class Luck:
+    """What is known of an improvement.
+
+    Attributes:
+        improvement: Found on the rows.
+        low: Bound below it, at a one-sided chance of error.
+        high: Bound above it, at the same chance.
+        p_value: Chance to find this or more where the true improvement is no more than the margin.
+        detectable: The smallest true improvement that these rows show in 80 of 100 cases.
+        method: For people.
+    """
+
+    improvement: float
+    low: float
+    high: float
+    p_value: float
+    detectable: float
+    method: str
+
+
+def bootstrapped(improvement: float, error: float, rows: int, draws: Draws, *, margin: float, alpha: float) -> Luck:
+    """What bootstrap draws say of an improvement.
+
+    Args:
+        improvement: Found on the rows.
+        error: Its standard error.
+        rows: How many.
+        draws: Of the rows.
+        margin: What the improvement has to exceed.
+        alpha: One-sided chance of error.
+    """
+    freedom, moved = rows - 1, draws.improvements - improvement
+    below = [(draws.statistics, error), (-moved, 1.0)]
+    above = [(-draws.statistics, error), (moved, 1.0)]
+    down = max(_quantile(values, alpha, freedom) * unit for values, unit in below)
+    up = max(_quantile(values, alpha, freedom) * unit for values, unit in above)
+    ahead = improvement - margin
+    if error > 0:
+        p_value = max(_chance(values, ahead / unit, freedom) for values, unit in below)
+    else:
+        p_value = float(ahead <= 0)
+    return Luck(
+        improvement=improvement,
+        low=improvement - down,
+        high=improvement + up,
+        p_value=p_value,
+        detectable=margin + down + float(stats.t.isf(1 - POWER, freedom)) * error,
+        method="paired bootstrap",
+    )
+
+
+def _quantile(values: np.ndarray, alpha: float, freedom: int) -> float:
+    """What a share `alpha` of the values exceeds, at least 0."""
+    anchor, share = _anchor(values)
+    if alpha < share:
+        return anchor * float(stats.t.isf(alpha, freedom) / stats.t.isf(share, freedom))
+    place = int(alpha * (len(values) + 1))
+    return max(0.0, float(np.partition(values, -place)[-place]))
+
+
+def _chance(values: np.ndarray, least: float, freedom: int) -> float:
+    """Share of values that reach `least`; its inverse, at every alpha, is `_quantile`."""
+    share = (1 + np.count_nonzero(values >= least)) / (len(values) + 1)
+    anchor, tail = _anchor(values)
+    if share > tail or least <= anchor or anchor <= 0:
+        return float(share)
+    return float(stats.t.sf(least / anchor * stats.t.isf(tail, freedom), freedom))
+
+
+def _anchor(values: np.ndarray) -> tuple[float, float]:
+    """The outermost value that enough draws stand behind, and the share of values that reach it."""
+    count = min(_TAIL_DRAWS, max(1, len(values) // 4))
+    return max(0.0, float(np.partition(values, -count)[-count])), count / (len(values) + 1)
