@@ -112,7 +112,8 @@ def decision(verdict: Verdict = "promote", **changes: Any) -> Decision:
 def kept(ours: float, half: float, **changes: Any) -> Decision:
     """Kept because of the comparison with the champion's R² of 0.858."""
     found = rules(champion=False, better=ours - 0.858)
-    return decision("keep", rules=found, comparison=comparison(ours, 0.858, half, **changes))
+    compared = comparison(ours, 0.858, half, **changes)
+    return decision("keep", rules=found, comparison=compared, candidate_metrics=metrics(ours))
 
 
 def rejected_by(kind: str) -> Decision:
@@ -132,7 +133,8 @@ def approval(*, approved: bool) -> Approval:
 def _first() -> Decision:
     found = tuple(r for r in rules() if r.kind not in ("slice", "champion"))
     alone = tuple(
-        s.model_copy(update={"champion": None, "improvement": None, "low": None, "high": None}) for s in slices()[:3]
+        s.model_copy(update={"champion": None, "improvement": None, "low": None, "high": None, "judged": False})
+        for s in slices()[:3]
     )
     there_is_none = rule("champion", name="better than the champion", detail="there is no champion yet")
     return decision(

@@ -4,7 +4,8 @@
 
 - `pipeline`, `run_id`, `estimator`: what was judged.
 - `state`: one of `STATES`; `verdict`: promote, keep or reject; `headline`, `sentences`: both in words.
-- `metric`: the primary metric; `candidate_metrics`, `champion_metrics`: metric -> value on the holdout's fresh rows.
+- `metric`: the primary metric; `margin`: by how much it had to be better.
+- `candidate_metrics`, `champion_metrics`: metric -> value on the rows of the holdout that neither has seen.
 - `rules`: a list of name, kind, level (required or advisory), passed, value, limit, detail and needed.
 - `comparison`: rows, leaked_rows, alpha, alpha_spent, looks, draws, rows_needed and `intervals`, a list of metric,
   candidate, champion, improvement (positive is better), low, high, confidence, p_value, method and detectable.
@@ -44,7 +45,7 @@ from noria.records import (
 )
 from noria.report import wording
 from noria.report.formats import metric_name, number, percent, short_metric_name, signed
-from noria.report.wording import STATES, State
+from noria.report.wording import STATES, State, slice_outcome
 
 __all__ = ["STATES", "Card", "State", "card"]
 
@@ -57,6 +58,7 @@ class Card:
         state: What became of the candidate.
         headline: That in two to four words.
         sentences: That in one or two sentences, without a term of statistics.
+        margin: By how much the primary metric had to be better than the champion's.
         luck: How far luck could have made the difference, a sentence each.
         leaked: How many rows were left out because a model had seen them.
         needed: What would have had to be true, a sentence for each rule that failed and can say so.
@@ -75,6 +77,7 @@ class Card:
     headline: str
     sentences: tuple[str, ...]
     metric: str
+    margin: float
     estimator: str | None
     candidate_metrics: Metrics
     champion_metrics: Metrics | None
@@ -104,6 +107,12 @@ class Card:
         """One a metric, the primary one first; none where there was no champion to compare with."""
         return self.comparison.intervals if self.comparison else ()
 
+    @property
+    def needed_title(self) -> str:
+        """Heading of `needed`."""
+        failed = any(rule.required and not rule.passed for rule in self.rules)
+        return "What would have had to be true" if failed else "What the policy advises besides"
+
     def to_json(self) -> dict[str, Any]:
         """The card as a JSON object; the module says what its keys mean."""
         approval = self.approval and self.approval.model_dump(mode="json", include={"approved", "by", "at", "reason"})
@@ -116,6 +125,7 @@ class Card:
             "headline": self.headline,
             "sentences": list(self.sentences),
             "metric": self.metric,
+            "margin": self.margin,
             "candidate_metrics": self.candidate_metrics,
             "champion_metrics": self.champion_metrics,
             "rules": [_rule(rule) for rule in self.rules],
@@ -151,7 +161,7 @@ class Card:
             (self.headline, self.sentences),
             ("FORCED", [f"{self._name(v)} was promoted against the gate's verdict: {w}" for v, w in self._forced()]),
             ("Rules", [_rule_line(rule) for rule in self.rules]),
-            ("What would have had to be true", self.needed),
+            (self.needed_title, self.needed),
             ("Compared with the champion", [_interval_line(interval) for interval in self.intervals]),
             ("Luck", self.luck),
             ("Rows left out", [self.leaked] if self.leaked else []),
@@ -210,15 +220,16 @@ def card(
         headline=wording.headline(decision),
         sentences=wording.sentences(decision, pipeline),
         metric=pipeline.primary_metric,
+        margin=wording.margin_of(decision, pipeline),
         estimator=candidate.estimator if candidate else None,
         candidate_metrics=compared,
         champion_metrics=decision.champion_metrics,
         rules=decision.rules,
         comparison=decision.comparison,
         slices=decision.slices,
-        luck=wording.luck(decision),
+        luck=wording.luck(decision, pipeline),
         leaked=wording.leaked(decision),
-        needed=tuple(f"{rule.name}: {rule.needed}" for rule in decision.rules if not rule.passed and rule.needed),
+        needed=_needed(decision.rules),
         approval=decision.approval,
         approval_text=wording.approval(decision, pipeline, run_id),
         waiting=decision.waiting,
@@ -234,6 +245,12 @@ def card(
         registered_version=decision.registered_version,
         champion_version=decision.champion_version,
     )
+
+
+def _needed(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """What failed rules say of that, the required ones first."""
+    failed = sorted((r for r in rules if not r.passed and r.needed), key=lambda r: not r.required)
+    return tuple(f"{r.name}{'' if r.required else ' (advisory)'}: {r.needed}" for r in failed)
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
@@ -269,7 +286,7 @@ def _slice_line(s: SliceResult, metric: str) -> str:
     better = f", improvement {signed(s.improvement)}" if s.improvement is not None else ""
     if s.low is not None and s.high is not None:
         better += f" ({signed(s.low)} to {signed(s.high)})"
-    judged = f", may be worse by {number(s.margin)}" if s.judged else ", too few rows to judge"
+    judged = f", may be worse by {number(s.margin)}" if s.judged else f", not judged: {slice_outcome(s)}"
     name = f"{s.column} = {s.value}, {s.rows:,} rows"
     figures = f"{short_metric_name(metric)} {number(s.candidate)}{against}{better}{judged}"
     return f"{sign if s.judged else '–   '}  {name}: {figures}"

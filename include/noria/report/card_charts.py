@@ -23,8 +23,13 @@ class Gauge:
 
 
 def gauge(rule: Rule) -> Gauge | None:
-    """The picture of a rule; none where it has no two numbers."""
-    if rule.value is None or rule.limit is None or not (math.isfinite(rule.value) and math.isfinite(rule.limit)):
+    """The picture of a rule; none where it has no two numbers, or where zero means nothing, as with a clock."""
+    if (
+        rule.kind == "clock"
+        or rule.value is None
+        or rule.limit is None
+        or not (math.isfinite(rule.value) and math.isfinite(rule.limit))
+    ):
         return None
     low, high = min(0.0, rule.value, rule.limit), max(0.0, rule.value, rule.limit)
     if low == high:
@@ -88,6 +93,16 @@ class SliceRow:
     """Too far from the others to be drawn at its place, or no number."""
 
     @property
+    def faint(self) -> bool:
+        """Whether it is only shown."""
+        return not self.result.judged and self.result.champion is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the candidate is too much worse there."""
+        return self.result.judged and not self.result.passed
+
+    @property
     def span(self) -> tuple[float, float]:
         """Start and width of the line between the two."""
         other = self.candidate if self.champion is None else self.champion
@@ -95,12 +110,15 @@ class SliceRow:
 
 
 def slice_rows(slices: Sequence[SliceResult], overall: Interval | None) -> tuple[list[SliceRow], Scale | None]:
-    """A row for each slice, and their scale; it is that of the slices that are judged, so that no tiny one presses it.
+    """A row for each slice, those that failed first, and their scale.
+
+    The scale is that of the slices that are judged, so that no tiny one presses it.
 
     Args:
         slices: In the order of the decision.
         overall: The primary metric on all rows, which the scale shows as well.
     """
+    slices = sorted(slices, key=lambda s: s.passed or not s.judged)
     shown = [s for s in slices if s.judged] or slices
     values = [v for s in shown for v in (s.candidate, s.champion) if v is not None]
     values += [overall.candidate, overall.champion] if overall else []

@@ -129,13 +129,18 @@ def signed(value: float) -> str:
     """A difference with its sign, to three significant digits."""
     if not math.isfinite(value):
         return str(value)
-    text = f"{value:+.3g}" if value else "0"
-    return _signed(text)
+    if value == 0:
+        return "0"
+    return _signed(f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}")
 
 
 def percent(value: float, digits: int = 2) -> str:
-    """A share to significant digits."""
-    return f"{100 * value:.{digits}g} %"
+    """A share to significant digits, more where it would look like all though it is not."""
+    share = 100 * value
+    if share >= 99.5:
+        texts = (f"{share:.{places}f}" for places in range(10))
+        return f"{next((text for text in texts if share >= 100 or not text.startswith('100')), '100')} %"
+    return f"{share:.{digits}g} %"
 
 
 def apart(one: float, other: float) -> tuple[str, str]:

@@ -10,9 +10,12 @@ from noria.records import stages_of
 from noria.report import card_charts, charts, formats
 from noria.report.card import level
 from noria.report.document import Document
+from noria.report.wording import slice_outcome
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+_MOST_GROUPS = 16
 
 
 @cache
@@ -38,6 +41,7 @@ def templates() -> Environment:
         formats.signed,
         formats.percent,
         level,
+        slice_outcome,
         formats.size,
         formats.seconds,
         formats.moment,
@@ -66,10 +70,11 @@ def render_report(document: Document) -> str:
             card=card,
             rules=sorted(card.rules if card else (), key=lambda rule: (rule.passed, not rule.required)),
             gauge=card_charts.gauge,
-            forest=card_charts.forest(intervals, metric, pipeline.gate.margin),
+            forest=card_charts.forest(intervals, metric, card.margin if card else 0.0),
             groups=groups,
             group_scale=group_scale,
-            margins=sorted({(s.column, s.margin) for s in slices}),
+            most_groups=_MOST_GROUPS,
+            margins=sorted({(s.column, s.margin) for s in slices if s.judged}),
             models=models,
             scale=scale,
             curve=charts.learning_curve(candidate.learning_curve, metric) if candidate else None,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
-from noria.pipeline import Pipeline
-from noria.records import Approval, Decision, Interval
+from noria.pipeline import ApprovalPolicy, Pipeline
+from noria.records import Approval, Decision, Interval, SliceResult
 from noria.report.formats import apart, metric_in_text, moment, ordinal, percent, signed
 
 State = Literal["first", "promoted", "kept", "rejected", "waiting", "declined", "forced", "dry_run", "late"]
@@ -111,19 +111,27 @@ def _stays(decision: Decision) -> str:
 def _why(decision: Decision, pipeline: Pipeline) -> tuple[str, ...]:
     if decision.verdict == "reject":
         return _rejected(decision)
-    rule = next((r for r in decision.rules if r.kind == "champion"), None)
-    passed = rule is None or rule.passed
+    rivals = [r for r in decision.rules if r.kind == "champion"]
+    passed = all(r.passed for r in rivals)
     if decision.verdict == "keep" and passed:  # no rule did it: another champion meanwhile, or no answer in time
         return tuple(_sentence(reason) for reason in decision.reasons[:2])
     if decision.previous_champion is None:
         return ("There was no champion to beat; it meets every required rule.",)
-    interval = _primary(decision, pipeline.primary_metric)
+    advised = ("The policy only advises that it beats the champion.",) if decision.verdict == "promote" else ()
+    interval = primary(decision, pipeline.primary_metric)
     if decision.comparison is None or interval is None:
         return () if passed else (_NOT_COMPARED[decision.verdict],)
     ours, theirs = apart(interval.candidate, interval.champion)
     name, rows = metric_in_text(interval.metric), decision.comparison.rows
     figures = f"{name} {ours} against {theirs} on {rows:,} rows that neither has seen"
-    return (f"{_compared(decision, interval, pipeline.gate.margin, passed=passed)}: {figures}.",)
+    said = f"{_compared(decision, interval, margin_of(decision, pipeline), passed=passed)}: {figures}."
+    return (said,) if passed else (said, *advised)
+
+
+def margin_of(decision: Decision, pipeline: Pipeline) -> float:
+    """By how much the candidate had to beat the champion: the strictest of the policies that it was held to."""
+    limits = [r.limit for r in decision.rules if r.kind == "champion" and r.limit is not None]
+    return max(limits, default=pipeline.gate.margin)
 
 
 def _rejected(decision: Decision) -> tuple[str, ...]:
@@ -133,7 +141,8 @@ def _rejected(decision: Decision) -> tuple[str, ...]:
     return tuple(_sentence(text) for text in said[::-1][:2]) or ("A required rule failed.",)
 
 
-def _primary(decision: Decision, metric: str) -> Interval | None:
+def primary(decision: Decision, metric: str) -> Interval | None:
+    """The interval of the metric that decides, if there is one."""
     found = decision.comparison.intervals if decision.comparison else ()
     return next((i for i in found if i.metric == metric), None)
 
@@ -157,12 +166,12 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
-def luck(decision: Decision) -> tuple[str, ...]:
+def luck(decision: Decision, pipeline: Pipeline) -> tuple[str, ...]:
     """What these rows could have shown, how many candidates they were shown to, and how likely chance is."""
-    comparison = decision.comparison
-    if comparison is None or not comparison.intervals:
+    comparison, first = decision.comparison, primary(decision, pipeline.primary_metric)
+    if comparison is None or first is None:
         return ()
-    first, rows, said = comparison.intervals[0], comparison.rows, []
+    rows, said = comparison.rows, []
     if first.detectable is not None:
         seen = f"{signed(first.detectable).removeprefix('+')} {metric_in_text(first.metric)}"
         said.append(f"With {rows:,} rows an improvement of {seen} would have been seen in 4 of 5 cases.")
@@ -180,6 +189,15 @@ def luck(decision: Decision) -> tuple[str, ...]:
     return tuple(said)
 
 
+def slice_outcome(result: SliceResult) -> str:
+    """What the rule says of a group of rows, in two or three words."""
+    if result.judged:
+        return "holds" if result.passed else "too much worse"
+    if result.champion is None or result.improvement is None:
+        return "no champion"
+    return "too few rows" if math.isfinite(result.improvement) else "undefined"
+
+
 def leaked(decision: Decision) -> str | None:
     """How many rows of the holdout were left out because a model had seen them."""
     comparison = decision.comparison
@@ -194,9 +212,9 @@ def approval(decision: Decision, pipeline: Pipeline, run_id: str) -> str | None:
     """Who approved or declined, when and why, or who is waited for."""
     if decision.approval is not None:
         return _answered(decision.approval)
-    policy = pipeline.gate.approval
-    if not decision.waiting or policy is None:
+    if not decision.waiting:
         return None
+    policy = pipeline.gate.approval or ApprovalPolicy()
     who = ", ".join(policy.approvers) if policy.approvers else "anyone who may act on the DAG"
     command = f"noria promote {pipeline.name} --run {run_id or 'ID'} --approve --reason TEXT"
     return (

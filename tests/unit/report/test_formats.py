@@ -47,3 +47,38 @@ def test_sizes(value: float, shown: str) -> None:
 @pytest.mark.parametrize(("value", "shown"), [(0.94, "0.9 s"), (59.9, "59.9 s"), (187, "3.1 min"), (7200, "2.0 h")])
 def test_durations(value: float, shown: str) -> None:
     assert formats.seconds(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.00603, "+0.00603"), (-0.1734, "−0.173"), (0.0, "0"), (1234.4, "+1,234"), (-12.0, "−12")]
+)
+def test_differences_have_a_sign(value: float, shown: str) -> None:
+    assert formats.signed(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.05, "5 %"), (0.00338, "0.34 %"), (0.0304, "3 %"), (0.996, "99.6 %"), (0.99985, "99.98 %"), (1.0, "100 %")],
+)
+def test_shares(value: float, shown: str) -> None:
+    assert formats.percent(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        (0.864, 0.858, ("0.864", "0.858")),
+        (0.86412, 0.86409, ("0.86412", "0.86409")),
+        (0.5, 0.5, ("0.500", "0.500")),
+        (0.5, float("nan"), ("0.500", "undefined")),
+    ],
+)
+def test_metrics_side_by_side_can_be_told_apart(one: float, other: float, shown: tuple[str, str]) -> None:
+    assert formats.apart(one, other) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (23, "23rd")]
+)
+def test_ordinals(count: int, shown: str) -> None:
+    assert formats.ordinal(count) == shown

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
-from noria.records import Failure, Histogram
+from noria.records import Decision, Failure, Histogram, SignedVerdict, Verdict
 from noria.report import Document, render_data_docs, render_report
 from noria.report.charts import champion_line, compare_models, histogram_bars, learning_curve
-from tests.support import story
+from tests.support import judged, story
+from tests.support.elements import Elements
 from tests.support.pipelines import students
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
-
-
-class Elements(HTMLParser):
-    """Elements with their attributes, and the text between them."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture
@@ -59,6 +44,28 @@ def test_the_report_is_small(document: Document) -> None:
     assert len(render_report(document).encode()) < 200_000
 
 
+def evil_decision() -> Decision:
+    """Everything in it that is text is hostile."""
+    decision = judged.STATES["slice_fails"]()
+    assert decision.comparison
+    text = {"name": EVIL, "detail": EVIL, "needed": EVIL, "kind": "registry", "passed": False}
+    intervals = tuple(i.model_copy(update={"method": EVIL}) for i in decision.comparison.intervals)
+    return decision.model_copy(
+        update={
+            "rules": tuple(r.model_copy(update=text) for r in decision.rules),
+            "reasons": (EVIL,),
+            "slices": tuple(s.model_copy(update={"column": EVIL, "value": EVIL}) for s in decision.slices),
+            "comparison": decision.comparison.model_copy(update={"intervals": intervals}),
+            "approval": judged.approval(approved=True).model_copy(update={"by": EVIL, "reason": EVIL}),
+            "forced": EVIL,
+            "verdict_id": EVIL,
+            "previous_champion": EVIL,
+            "champion_version": EVIL,
+            "registered_version": EVIL,
+        }
+    )
+
+
 def test_whatever_came_with_the_data_is_text(document: Document) -> None:
     assert document.snapshot and document.validation and document.profile and document.candidate and document.decision
     columns = tuple(c.model_copy(update={"name": EVIL, "top": ((EVIL, 1),)}) for c in document.profile.columns[:1])
@@ -83,8 +90,13 @@ def test_whatever_came_with_the_data_is_text(document: Document) -> None:
         validation=document.validation.model_copy(update={"results": results}),
         profile=document.profile.model_copy(update={"columns": columns}),
         candidate=document.candidate.model_copy(update={"params": {EVIL: EVIL}, "cluster": EVIL}),
-        decision=document.decision.model_copy(update={"reasons": (EVIL,)}),
-        failure=Failure(stage="promote", error=EVIL, message=EVIL, retryable=False, exit_code=1, failed_at=story.NOW),
+        decision=evil_decision(),
+        ledger=tuple(
+            e.model_copy(update={"by": EVIL, "reasons": (EVIL,), "champion_after": EVIL}) for e in document.ledger
+        ),
+        ledger_problem=EVIL,
+        ledger_findings=(EVIL,),
+        failure=Failure(stage="promote", error=EVIL, message=EVIL, retryable=False, exit_code=1, failed_at=judged.NOW),
         history_problem=EVIL,
     )
     for page in _pages(evil):
@@ -97,37 +109,91 @@ def test_whatever_came_with_the_data_is_text(document: Document) -> None:
     ("verdict", "headline", "sentence"),
     [
         ("promote", "Promoted", "Version 3 is the new champion."),
-        ("keep", "Champion kept", "The candidate is not better; version 2 stays in use."),
-        ("reject", "Rejected", "A required rule failed; version 2 stays in use."),
+        ("keep", "Champion kept", "The candidate is worse than the champion: R² 0.852 against 0.858"),
+        ("reject", "Rejected", "It does not reach a bound that the policy sets: r2 0.71 is not at least 0.8."),
     ],
 )
-def test_the_verdict_comes_first_in_words(verdict: str, headline: str, sentence: str) -> None:
+def test_the_verdict_comes_first_in_words(verdict: Verdict, headline: str, sentence: str) -> None:
     text = Elements(render_report(story.document(students(), verdict=verdict))).text
-    assert text.index(headline) < text.index(sentence) < text.index("What decided") < text.index("Quarantine")
+    places = [text.index(part) for part in (headline, sentence, "Better, or lucky?", "What decided", "Quarantine")]
+    assert places == sorted(places)
 
 
-def test_a_dry_run_says_so(document: Document) -> None:
-    assert document.decision
-    dry = replace(document, decision=document.decision.model_copy(update={"dry_run": True, "champion_version": None}))
-    text = Elements(render_report(dry)).text
-    assert "Promoted (dry run)" in text
-    assert "leaves the registry as it is" in text
-
-
-def test_a_champion_that_saw_part_of_the_holdout_a_late_retry_and_a_stopped_search(document: Document) -> None:
+def test_a_champion_that_saw_part_of_the_holdout_and_a_stopped_search(document: Document) -> None:
     assert document.decision and document.candidate
-    late = {"verdict": "promote", "registered_version": "2", "champion_version": "3"}
     part = {"compared_rows": 83, "compared_metrics": document.decision.candidate_metrics}
     changed = replace(
         document,
-        decision=document.decision.model_copy(update={**late, **part}),
+        decision=document.decision.model_copy(update=part),
         candidate=document.candidate.model_copy(update={"stopped_by_time": True}),
     )
     text = " ".join(Elements(render_report(changed)).text.split())
-    assert "Version 2 is registered, but came too late: version 3 stays in use." in text
     assert "the champion before, on the 83 rows that neither has seen" in text
     assert "the candidate on these 83 rows" in text
     assert "The search was stopped by time" in text
+
+
+@pytest.mark.parametrize("name", judged.STATES)
+def test_every_picture_says_in_words_what_it_shows(name: str, document: Document) -> None:
+    page = render_report(replace(document, decision=judged.STATES[name]()))
+    found = Elements(page).elements
+    pictures = [a for _, a in found if a.get("role") == "img"]
+    assert pictures
+    assert all(a.get("aria-label") for a in pictures)
+
+
+def test_a_group_of_rows_says_in_words_how_it_fared(document: Document) -> None:
+    failing = replace(document, decision=judged.STATES["slice_fails"]())
+    text = " ".join(Elements(render_report(failing)).text.split())
+    assert text.index("group C race ethnicity · 96 rows") < text.index("standard lunch · 192 rows"), "the failed first"
+    for part in (
+        "−0.09 ✗ too much worse",
+        "+0.012 ✓ holds",
+        "+0.02 too few rows",
+        "race ethnicity may be worse by 0.05.",
+    ):
+        assert part in text, part
+    first = " ".join(Elements(render_report(replace(document, decision=judged.STATES["first"]()))).text.split())
+    assert "By group of rows" in first
+    assert "may be worse by" not in first.partition("What decided")[0].rpartition("By group")[2]
+
+
+def test_many_groups_of_rows_are_folded(document: Document) -> None:
+    some = judged.slices()[0]
+    groups = tuple(some.model_copy(update={"value": f"value {i}"}) for i in range(40))
+    page = render_report(replace(document, decision=judged.decision(slices=groups)))
+    assert "and 24 more" in page
+    assert all(f"value {i}<" in page for i in range(40))
+
+
+def test_the_history_says_who_did_what_and_why(document: Document) -> None:
+    newest, *older = document.history
+    verdict = SignedVerdict(
+        id="0" * 32, action="rollback", pipeline="students", run_id="r", model_sha256=judged.SHA,
+        holdout_sha256=judged.SHA, policy_sha256=judged.SHA, snapshot_id="s", code="c", sequence=4,
+        previous_champion="4", by="ada", reason="winter was right after all", issued_at=judged.NOW,
+    )  # fmt: skip
+    told = replace(document, history=(newest.model_copy(update={"verdict": verdict}), *older))
+    text = " ".join(Elements(render_report(told)).text.split()).partition("Who became champion, and why")[2]
+    places = [
+        text.index(part)
+        for part in (
+            "Promoted version 2 → version 3 by gate r2 is better by 0.006, and by more than luck",
+            "Champion kept version 2 stays by gate r2 is better by 0.005, which luck can explain",
+            "Rolled back version 4 → version 2 by ada winter was right after all",
+            "Promoted by force version 2 → version 4 by grace the old model is wrong about winter",
+            "Promoted none → version 1 by gate there was no champion",
+            "What the registry holds",
+            "Version 3 champion",
+            "ada, winter was right after all",
+        )
+    ]
+    assert places == sorted(places), "the newest first"
+
+
+def test_a_long_history_is_cut(document: Document) -> None:
+    text = " ".join(Elements(render_report(replace(document, ledger=document.ledger * 3))).text.split())
+    assert "and 9 earlier decisions" in text
 
 
 def test_every_figure_has_its_place(document: Document) -> None:
@@ -135,7 +201,7 @@ def test_every_figure_has_its_place(document: Document) -> None:
     for part in (
         "github://octo/data/students.csv@main",
         "9b1c" * 10,
-        story.SHA,
+        judged.SHA,
         "math_score: not a whole number",
         "missing: group E",
         "Share that passed all three (60 points or more)",
@@ -157,7 +223,7 @@ def test_a_run_that_stopped_says_where_and_why(document: Document, stage: str) -
     order = ["ingest", "validate", "explore", "train", "promote"]
     reached = order[: order.index(stage)]
     fields = {"ingest": "snapshot", "explore": "profile", "train": "candidate", "promote": "decision"}
-    missing = {fields[s]: None for s in order if s not in reached and s in fields}
+    missing: dict[str, Any] = {fields[s]: None for s in order if s not in reached and s in fields}
     stopped = replace(
         document,
         stages={s: e for s, e in document.stages.items() if s in reached},
@@ -165,7 +231,7 @@ def test_a_run_that_stopped_says_where_and_why(document: Document, stage: str) -
         quarantine=(),
         history=(),
         failure=Failure(
-            stage=stage, error="StorageError", message="disk full", retryable=True, exit_code=1, failed_at=story.NOW
+            stage=stage, error="StorageError", message="disk full", retryable=True, exit_code=1, failed_at=judged.NOW
         ),
         **missing,
     )
@@ -178,7 +244,7 @@ def test_a_run_that_stopped_says_where_and_why(document: Document, stage: str) -
 
 
 def test_a_run_without_any_stage_has_a_page(document: Document) -> None:
-    page = render_report(Document(run=document.run, written_at=story.NOW, stages={}))
+    page = render_report(Document(run=document.run, written_at=judged.NOW, stages={}))
     assert "No verdict yet" in page
 
 
