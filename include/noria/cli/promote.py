@@ -15,10 +15,10 @@ from rich.console import Console
 
 from noria.cli.hand import add_home_and_json, rewrite_report, show_log, stated, user
 from noria.cli.runs import newest
-from noria.errors import ExitCode, InputError
+from noria.errors import ExitCode, InputError, NoriaError
 from noria.jobs.runner import run_stage
-from noria.records import Candidate, Decision, Run
-from noria.report.card import card
+from noria.records import Candidate, ChampionVersion, Decision, Run
+from noria.report.card import Card, card
 from noria.settings import Settings
 from noria.workspace import Workspace
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             decision = _judge(run, workspace)
     report = rewrite_report(run, workspace, console) if by_hand else None
-    facts = card(decision, workspace.find(run, "train", Candidate), run.pipeline, run_id=run.run_id)
+    facts = _card(run, workspace, decision)
     if args.json:
         more = {"reasons": list(decision.reasons), "new_champion": decision.new_champion, "report": report}
         print(json.dumps({**facts.to_json(), **more}, allow_nan=False))  # noqa: T201
@@ -69,10 +69,32 @@ def run(args: argparse.Namespace) -> int:
     return int(ExitCode.REJECTED if decision.verdict == "reject" and not args.force else ExitCode.OK)
 
 
+def _card(run: Run, workspace: Workspace, decision: Decision) -> Card:
+    history: list[ChampionVersion] = []
+    problems = []
+    try:
+        history = workspace.registry.history(run.pipeline.name)
+    except NoriaError as error:  # what was done is done
+        problems = [f"the registry's history cannot be read: {error}"]
+    candidate = workspace.find(run, "train", Candidate)
+    return card(decision, candidate, run.pipeline, run_id=run.run_id, history=history, problems=problems)
+
+
 def _judge(run: Run, workspace: Workspace) -> Decision:
-    """Judge anew, whatever stands in the run's record: the champion, the policy or the holdout may be others now."""
+    """Judge anew, whatever stands in the run's record: the champion or the policy may be another one now.
+
+    Raises:
+        InputError: A person, or the time-out, has spoken of it: that stands.
+    """
     from noria.stages.promote import promote
 
+    released = workspace.find(run, "release", Decision)
+    if released is not None and not released.new_champion:
+        raise InputError(
+            f"the candidate of run {run.run_id} was answered for: {'; '.join(released.reasons)}",
+            expected="one that nobody has answered for yet",
+            remedy=f"Start a new run with `noria run {run.pipeline.name}`, or see --force.",
+        )
     return promote(run, workspace)
 
 
