@@ -1,19 +1,22 @@
 """The history of promotions: an append-only Delta table in the lake, `ledger/promotions`, one row a decision.
 
-It says for any moment which model was champion, and why.
+It says for any moment which model was champion, and why. Entries are signed, and each names the one before it: who
+has no key can neither change one nor take one out unseen, but for the last ones (docs/adr/0013).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from noria.errors import StorageError, VerdictError
 from noria.lake import Lake
-from noria.records import LedgerEntry, digest
-from noria.verdicts import Keyring
+from noria.records import ChampionVersion, LedgerEntry
+from noria.verdicts import Keyring, fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,13 +48,15 @@ class Ledger:
         """
         from noria.lake.delta import append
 
+        if entry.pipeline != self._pipeline:
+            raise ValueError(f"an entry of {entry.pipeline} for the ledger of {self._pipeline}")
+
         def rows(before: pa.Table | None) -> pa.Table | None:
-            entries = _chain(_entries(before))
-            if any(_identity(old) == _identity(entry) for old in entries):
+            entries = _chained(_entries(before))
+            if any(_identity(old) == _identity(entry) and self._genuine(old) for old in entries):
                 return None
-            previous = digest(entries[-1]) if entries else ""
-            moment = entry.at.astimezone(UTC)
-            return _table(self._keyring.sign(entry.model_copy(update={"previous": previous, "at": moment})))
+            changes = {"previous": fingerprint(entries[-1]) if entries else "", "at": entry.at.astimezone(UTC)}
+            return _table(self._keyring.sign(entry.model_copy(update=changes)))
 
         append(self._lake, PATH, rows, self._partition, self._tmp)
 
@@ -61,12 +66,10 @@ class Ledger:
         Raises:
             StorageError: The table cannot be read.
         """
-        from noria.lake.delta import read
-
-        return _chain(_entries(read(self._lake, PATH, self._partition, self._tmp)))
+        return _chained(_entries(self._read()))
 
     def champion_at(self, moment: datetime) -> LedgerEntry | None:
-        """The entry that made the champion of a moment, or none; entries that nobody with the key signed do not count.
+        """The entry that made the champion of a moment, or none; what nobody with the key has signed does not count.
 
         Raises:
             StorageError: The table cannot be read.
@@ -77,7 +80,8 @@ class Ledger:
     def looks(self, champion: str | None, holdout_sha256: str, *, besides: str) -> int:
         """How many other model files than `besides` were judged against a champion on one holdout.
 
-        A dry run counts: who made the model has learned how it does on these rows, and can try again.
+        Every event counts, a dry run too: who made the model has learned how it does on these rows, and can try again.
+        So does an entry that was tampered with, since a look too many only makes the next verdict more careful.
 
         Raises:
             StorageError: The table cannot be read.
@@ -89,23 +93,51 @@ class Ledger:
         }
         return len(models - {besides})
 
-    def audit(self) -> list[str]:
-        """Entries that were changed, forged or taken out, a sentence each; none where all is well."""
+    def audit(self, versions: Collection[ChampionVersion] = ()) -> list[str]:
+        """Entries that were changed, forged or taken out, a sentence each; none where all is well.
+
+        Args:
+            versions: What the registry knows. Its champions must all be in the ledger, and so it is seen too where the
+                last entries were cut off; or a promotion has not come to its end, which a retry of its run mends.
+        """
         try:
-            entries = self.entries()
+            table = self._read()
         except StorageError as error:
             return [str(error)]
-        findings = []
-        expected = ""
+        entries = _chained(_entries(table))
+        unreadable = (0 if table is None else table.num_rows) - len(entries)
+        findings = [f"{unreadable} rows of the ledger of {self._pipeline} are no entries"] if unreadable else []
+        last, seen = "", set[str]()
         for entry in entries:
-            try:
-                self._keyring.check(entry)
-            except VerdictError as error:
-                findings.append(str(error))
-            if entry.previous != expected:
-                findings.append(f"before the entry of run {entry.run_id} ({entry.event}) one was taken out or changed")
-            expected = digest(entry)
-        return findings
+            name = fingerprint(entry)
+            findings += self._wrong(entry, name in seen, entry.previous == last)
+            seen.add(name)
+            last = name if self._genuine(entry) else last
+        return findings + self._lacking(entries, versions)
+
+    def _wrong(self, entry: LedgerEntry, is_repeated: bool, follows: bool) -> list[str]:
+        try:
+            self._keyring.check(entry)
+        except VerdictError as error:
+            return [str(error)]
+        what = f"the entry of run {entry.run_id} ({entry.event}, {entry.at:%Y-%m-%d %H:%M} UTC)"
+        if is_repeated:
+            return [f"{what} stands in the ledger twice"]
+        return [] if follows else [f"what stood in the ledger before {what} was taken out or changed"]
+
+    def _lacking(self, entries: Iterable[LedgerEntry], versions: Collection[ChampionVersion]) -> list[str]:
+        told = {entry.verdict_id for entry in entries if crowns(entry) and self._genuine(entry)}
+        return [
+            f"version {version.version} became champion by the verdict {version.verdict.id}, of which the ledger says "
+            "nothing"
+            for version in versions
+            if version.sequence is not None and version.verdict and version.verdict.id not in told
+        ]
+
+    def _read(self) -> pa.Table | None:
+        from noria.lake.delta import read
+
+        return read(self._lake, PATH, self._partition, self._tmp)
 
     @property
     def _partition(self) -> Mapping[str, str]:
@@ -128,27 +160,33 @@ def _identity(entry: LedgerEntry) -> tuple[str, str, str | None]:
     return entry.run_id, entry.event, entry.verdict_id
 
 
-def _chain(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
-    """Entries in the order of their chain; where it is broken, the next part begins with the oldest one left."""
-    left = sorted(entries, key=lambda entry: entry.at)
-    following: dict[str, list[LedgerEntry]] = {}
-    for entry in left:
-        following.setdefault(entry.previous, []).append(entry)
-    chained: list[LedgerEntry] = []
-    while len(chained) < len(left):
-        done = {id(entry) for entry in chained}
-        part = [entry for entry in left if id(entry) not in done]
-        digests = {digest(entry) for entry in part}
-        now: LedgerEntry | None = next((entry for entry in part if entry.previous not in digests), part[0])
-        while now is not None and id(now) not in done:
-            chained.append(now)
-            done.add(id(now))
-            now = next((entry for entry in following.get(digest(now), []) if id(entry) not in done), None)
-    return chained
+def _chained(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
+    """Entries in the order of their chain; where it is broken, its parts in the order of their times."""
+    rows = sorted(entries, key=lambda entry: entry.at)
+    names = [fingerprint(entry) for entry in rows]
+    following: dict[str, list[int]] = {}
+    for number, entry in enumerate(rows):
+        following.setdefault(entry.previous, []).append(number)
+    known = set(names)
+    starts = [number for number, entry in enumerate(rows) if entry.previous not in known]
+    order: dict[int, None] = {}
+    for start in (*starts, *range(len(rows))):
+        now: int | None = start
+        while now is not None and now not in order:
+            order[now] = None
+            now = next((number for number in following.get(names[now], ()) if number not in order), None)
+    return [rows[number] for number in order]
 
 
 def _entries(table: pa.Table | None) -> list[LedgerEntry]:
-    return [] if table is None else [LedgerEntry.model_validate(row) for row in table.to_pylist()]
+    """The rows that are entries; `audit` tells of others."""
+    found = []
+    for row in [] if table is None else table.to_pylist():
+        try:
+            found.append(LedgerEntry.model_validate({k: v for k, v in row.items() if k in LedgerEntry.model_fields}))
+        except ValidationError:
+            continue
+    return found
 
 
 def _table(entry: LedgerEntry) -> pa.Table:

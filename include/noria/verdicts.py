@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import TypeVar
 from filelock import FileLock
 
 from noria.errors import InputError, StorageError, VerdictError
-from noria.records import Approval, LedgerEntry, SignedVerdict, canonical
+from noria.records import Approval, LedgerEntry, SignedVerdict
 
 CONNECTION = "noria_verdicts"
 """Airflow connection whose password holds the key; several keys are divided by spaces, the first one signs."""
@@ -112,10 +113,23 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
+def fingerprint(record: SignedVerdict | Approval | LedgerEntry) -> str:
+    """SHA-256 of a record together with its signature."""
+    return hashlib.sha256(_content(record)).hexdigest()
+
+
 def _signature(key: str, record: SignedVerdict | Approval | LedgerEntry) -> str:
-    kind = type(record).__name__.encode()
-    content = kind + b"\0" + record.key_id.encode() + b"\0" + canonical(record, exclude=_SIGNATURE)
+    content = record.key_id.encode() + b"\0" + _content(record, exclude=_SIGNATURE)
     return hmac.new(key.encode(), content, hashlib.sha256).hexdigest()
+
+
+def _content(record: SignedVerdict | Approval | LedgerEntry, exclude: frozenset[str] = frozenset()) -> bytes:
+    """What is signed: kind and values, as JSON with sorted keys and no spaces.
+
+    Values that are their field's default are left out, so that a field which comes later breaks no older signature.
+    """
+    values = json.loads(record.model_dump_json(exclude=set(exclude), exclude_defaults=True))
+    return json.dumps([type(record).__name__, values], sort_keys=True, separators=(",", ":")).encode()
 
 
 def _make(file: Path) -> None:

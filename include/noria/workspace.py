@@ -110,7 +110,7 @@ class Workspace:
 
     def ledger(self, pipeline: str) -> Ledger:
         """The history of a pipeline's promotions."""
-        return Ledger(self.lake, pipeline, self.keyring)
+        return Ledger(self.lake, pipeline, self.keyring, self.settings.home / "tmp")
 
     def spark(self, run: Run, stage: str) -> SparkRunner:
         """Where the Spark job of a stage runs.

@@ -163,16 +163,16 @@ class _Mirror:
 
     def _checkpoint(self) -> int:
         """Fetch the last checkpoint; the version it is of, or -1 without one."""
-        try:
-            hint = json.loads(self._lake.read(f"{self._path}/{_LOG}/{_LAST_CHECKPOINT}"))
-            version, parts = int(hint["version"]), int(hint.get("parts") or 1)
-        except FileNotFoundError:
+        if not self._fetch(f"{_LOG}/{_LAST_CHECKPOINT}"):
             return -1
+        try:
+            hint = json.loads((self._folder / _LOG / _LAST_CHECKPOINT).read_bytes())
+            version, parts = int(hint["version"]), int(hint.get("parts") or 1)
         except (ValueError, KeyError, TypeError) as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable(f"{_LAST_CHECKPOINT} says nothing that can be understood") from error
         stem = f"{_LOG}/{version:020}.checkpoint"
         names = [f"{stem}.{part + 1:010}.{parts:010}" for part in range(parts)] if parts > 1 else [stem]
-        needed = [f"{_LOG}/{_LAST_CHECKPOINT}", *(f"{name}.parquet" for name in names), f"{_LOG}/{version:020}.json"]
+        needed = [*(f"{name}.parquet" for name in names), f"{_LOG}/{version:020}.json"]
         if lost := [file for file in needed if not self._fetch(file)]:
             raise self._unreadable(f"{lost[0]} is gone")
         return version
