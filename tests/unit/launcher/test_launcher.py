@@ -21,6 +21,8 @@ from noria.launcher.processes import end_trees, find, identify
 from noria.launcher.signals import signals_held
 from noria.launcher.state import LauncherState
 from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
+from noria.workspace import Workspace
 
 SLEEPER = "import time; time.sleep(120)"
 STUBBORN_FAMILY = """
@@ -90,6 +92,17 @@ def test_jobs_see_no_secret_of_airflow(tmp_path: Path) -> None:
     values = "\n".join(inside_a_task.child_environment().values())
     for secret in (credentials.jwt_secret, credentials.fernet_key, credentials.password):
         assert secret not in values
+
+
+def test_the_key_that_signs_verdicts_is_the_homes_own_unless_a_connection_has_it(tmp_path: Path) -> None:
+    given = {"AIRFLOW_CONN_NORIA_VERDICTS": '{"conn_type": "generic", "password": "' + "v" * 40 + '"}'}
+    for environ, expected in (({}, None), (given, "v" * 40)):
+        settings = Settings.from_env(environ, home=tmp_path)
+        signed_with = Workspace.open(settings).keyring.keys[0]
+        inside_a_task = Settings.from_env(_environment(settings))
+        assert Workspace.open(inside_a_task).keyring.keys[0] == signed_with
+        assert signed_with == expected or (expected is None and not inside_a_task.connection_text(VERDICTS))
+        assert signed_with not in "\n".join(inside_a_task.child_environment().values())
 
 
 def test_taken_port_is_refused_with_the_remedy() -> None:
