@@ -199,16 +199,16 @@ def crashes(world: World, attacked: bool) -> None:
     """
     from mlflow import MlflowClient
 
-    with _counted(MlflowClient, at=None) as counter:
-        run = world.propose()
-        _enter(world, run, _verdict(world, run))
+    run = world.propose()
+    verdict = _verdict(world, run)
+    with _counted(MlflowClient, at=None) as writes:
+        _enter(world, run, verdict)
     if not attacked:
         return
-    writes = list(counter)
     for place in range(len(writes)):
         for after in (False, True):
-            world.restore()
-            if problem := _crash(world, place, after=after):
+            world.restore_registry()
+            if problem := _crash(world, run, verdict, place, after=after):
                 when = "after" if after else "before"
                 raise NoriaError(f"killed {when} write {place + 1} ({writes[place]}): {problem}")
     raise RefusedAttackError(
@@ -217,12 +217,10 @@ def crashes(world: World, attacked: bool) -> None:
     )
 
 
-def _crash(world: World, place: int, *, after: bool) -> str | None:
+def _crash(world: World, run: Run, verdict: SignedVerdict, place: int, *, after: bool) -> str | None:
     """What is wrong after a kill at one place and a retry, if anything is."""
     from mlflow import MlflowClient
 
-    run = world.propose(run_id="killed")
-    verdict = _verdict(world, run)
     try:
         with _counted(MlflowClient, at=place, after=after):
             _enter(world, run, verdict)
@@ -300,7 +298,7 @@ ATTACKS = (
     Attack("model bytes swapped in the registry", "VerdictError", swapped_later, "its model file has SHA-256"),
     Attack("verdict used twice", "VerdictError", used_twice, "was used before"),
     Attack("policy loosened between training and promotion", "policy", loosened),
-    Attack("policy loosened by an override", "threshold", overridden, "0.999"),
+    Attack("policy loosened by an override", "policy", overridden, "0.999"),
     Attack("stale champion", "StaleVerdictError", stale, "which stands by now"),
     Attack("wrong clock", "clock", wrong_clock),
     Attack("registry written to around the adapter", "registry", around),
