@@ -32,7 +32,7 @@ VARIABLE = "NORIA_AZURE_ENV"
 BACKEND = "AIRFLOW__SECRETS__BACKEND"
 ALL = (*CONNECTIONS, VERDICTS)
 NEEDED = (LAKE, SYNAPSE, ML, VERDICTS)
-OF_A_CONTRACT = {"back_end": "abfs", "registry": "azureml"}
+OF_A_CONTRACT = {"back_end": "abfs", "place": "azureml"}
 """Parameters of contracts for several back ends, and what of them is Azure's."""
 SLOWER = 30
 """A pool of Spark and a cluster's nodes take minutes to start, and an image is built once."""

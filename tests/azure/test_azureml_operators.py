@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,14 @@ from noria.airflow.azureml import (
     AzureMLSweepOperator,
 )
 from noria.airflow.remote import RemoteJobTrigger
-from noria.azure import PRODUCTION
+from noria.azure import ML, PRODUCTION
 from noria.errors import JobError, RefusedError
-from noria.gate import Champion, decide
-from noria.pipeline import Gate
-from noria.records import Decision, Run, StageRun, Usage
-from noria.registry import open_azureml_registry
+from noria.records import Decision, StageRun, Usage
+from noria.registry import Registry, open_azureml_registry
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
 from tests.azure.twin.client import Twin
-from tests.support.candidates import R2
-from tests.support.learning import pipeline
+from tests.support.registering import Judged, judged_now
 
 pytestmark = pytest.mark.slow
 RUN = ""
@@ -190,42 +187,74 @@ def test_a_model_that_was_not_promoted_is_not_registered(workspace: Workspace) -
         task.execute({})
 
 
-def test_a_promoted_model_is_registered_once(twin: Twin, workspace: Workspace, tmp_path: Path) -> None:
-    candidate = R2.model_copy(update={"model_sha256": hashlib.sha256(b"a model").hexdigest()})
-    workspace.lake.replace(candidate.model, b"a model")
-    keep(workspace, "train", candidate)
-    keep(workspace, "promote", decide(candidate, None, Gate()))
-    task = AzureMLRegisterModelOperator(task_id="r", pipeline="students", run_id=RUN, conn_id=PRODUCTION)
-    version = task.execute({})
-    assert task.execute({}) == version
-    registry = open_azureml_registry(twin.connection(PRODUCTION))
-    assert [v.model_sha256 for v in registry.history("students")] == [candidate.model_sha256]
+@pytest.fixture
+def published(workspace: Workspace, twin: Twin, tmp_path: Path) -> Published:
+    elsewhere = open_azureml_registry(twin.connection(ML), workspace.keyring)
+    return Published(workspace, elsewhere, tmp_path, f"p{uuid.uuid4().hex[:8]}")
 
 
-def test_each_registry_has_its_own_champion(twin: Twin, workspace: Workspace) -> None:
+@dataclass
+class Published:
+    """Runs of a pipeline that is new to both registries, its own (production) and the one that is published to."""
+
+    workspace: Workspace
+    elsewhere: Registry
+    folder: Path
+    name: str
+
+    def train(self, run_id: str, **decision: Any) -> Judged:
+        """A run whose model waits for its verdict; the decision that promote has left."""
+        registry = self.workspace.registry
+        one = judged_now(registry, self.folder, self.name, run_id, keyring=self.workspace.keyring)
+        self.workspace.lake.replace(f"models/{run_id}", one.file.read_bytes())
+        candidate = one.candidate.model_copy(update={"model": f"models/{run_id}"})
+        self.workspace.lake.create(run_path(self.name, run_id, "run"), to_json(one.run))
+        keep(self.workspace, "train", candidate, self.name, run_id)
+        facts = {"verdict": "promote", "rules": (), "reasons": (), "candidate_metrics": {}, "registered_version": "1"}
+        keep(self.workspace, "promote", Decision.model_validate({**facts, **decision}), self.name, run_id)
+        return one
+
+    def publish(self, run_id: str, conn_id: str = ML) -> str:
+        return AzureMLRegisterModelOperator(task_id="r", pipeline=self.name, run_id=run_id, conn_id=conn_id).execute({})
+
+
+def test_a_promoted_model_is_registered_once(published: Published) -> None:
+    one = published.train("r1")
+    one.promote(published.workspace.registry)
+    version = published.publish("r1")
+    assert published.publish("r1") == version
+    (found,) = published.elsewhere.history(published.name)
+    assert found.model_sha256 == one.candidate.model_sha256 and found.is_champion
+    assert published.elsewhere.audit(published.name) == []
+    own = published.workspace.registry.history(published.name)
+    assert published.publish("r1", PRODUCTION) == own[0].version
+    assert published.workspace.registry.history(published.name) == own
+
+
+def test_each_registry_has_its_own_champion(published: Published) -> None:
     """The second model comes into an empty registry, the third beside it; the first, late, is no champion."""
-    registry = open_azureml_registry(twin.connection(PRODUCTION))
-    name = f"p{uuid.uuid4().hex[:8]}"
-
-    def publish(run_id: str) -> str:
-        return AzureMLRegisterModelOperator(task_id="r", pipeline=name, run_id=run_id, conn_id=PRODUCTION).execute({})
-
-    for number, run_id in enumerate(("r1", "r2", "r3")):
-        model = f"model {number}".encode()
-        candidate = R2.model_copy(
-            update={"model": f"models/{name}/{number}", "model_sha256": hashlib.sha256(model).hexdigest()}
-        )
-        workspace.lake.replace(candidate.model, model)
-        run = Run(run_id=run_id, pipeline=pipeline(name=name), code="c", created_at=datetime.now(UTC))
-        workspace.lake.create(run_path(name, run_id, "run"), to_json(run))
-        champion = Champion(str(number), metrics={"r2": 0.1}) if number else None
-        keep(workspace, "train", candidate, name, run_id)
-        keep(workspace, "promote", decide(candidate, champion, Gate()), name, run_id)
+    for run_id in ("r1", "r2", "r3"):
+        published.train(run_id).promote(published.workspace.registry)
     for run_id, champion_run in (("r2", "r2"), ("r3", "r3"), ("r1", "r3"), ("r2", "r3")):
-        publish(run_id)
-        found = registry.champion(name)
+        published.publish(run_id)
+        found = published.elsewhere.champion(published.name)
         assert found is not None and found.run_id == champion_run
-    assert len(registry.history(name)) == 3
+    assert len(published.elsewhere.history(published.name)) == 3
+    assert published.elsewhere.audit(published.name) == []
+
+
+def test_a_model_without_a_valid_verdict_is_not_published(published: Published) -> None:
+    """The decision in the lake says promote, which anybody may have written; the registry holds nothing signed."""
+    published.train("r1")
+    with pytest.raises(AirflowFailException, match=r"no version of p.* has a valid verdict on run r1"):
+        published.publish("r1")
+    assert published.elsewhere.history(published.name) == []
+
+
+def test_a_model_that_waits_for_approval_is_not_published(published: Published) -> None:
+    published.train("r1", waiting=True).register(published.workspace.registry)
+    with pytest.raises(AirflowSkipException, match="waits for approval"):
+        published.publish("r1")
 
 
 def test_the_hook_reaches_the_workspace(twin: Twin) -> None:

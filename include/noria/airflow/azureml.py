@@ -14,15 +14,19 @@ from noria.airflow.connections import open_workspace, required_connection
 from noria.airflow.remote import JobLink, RemoteJob, RemoteJobOperator, final_errors
 from noria.azure import ML, AzureConnection
 from noria.compute.azureml import AzureMLJobs, Partitions, Search
-from noria.errors import SpecError
+from noria.errors import SpecError, VerdictError
 from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.settings import Settings
+from noria.verdicts import new_id
 from noria.workspace import Workspace, job_name, job_tags, run_path, safe_run_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow.sdk import Context
 
     from noria.compute.azureml.sweep import Sampling, Stopping
+    from noria.registry import Registry
 
 
 def jobs(connection: AzureConnection) -> AzureMLJobs:
@@ -242,12 +246,14 @@ class AzureMLParallelOperator(AzureMLJobOperator):
 
 
 class AzureMLRegisterModelOperator(BaseOperator):
-    """Register the model of a run in an Azure ML workspace, with the same tags as any registry of Noria's.
+    """Register the model of a run in another Azure ML workspace, with the same tags as any registry of Noria's.
 
-        AzureMLRegisterModelOperator(task_id="publish", pipeline="students", conn_id="azureml_production")
+        AzureMLRegisterModelOperator(task_id="publish", pipeline="students", conn_id="azureml_elsewhere")
 
-    A run whose decision is not to promote is skipped. A second call for the same run changes nothing. It becomes the
-    champion there, unless the champion is of a run that was promoted later. The result is the version.
+    A run whose model was not promoted is skipped. A second call for the same run changes nothing. It becomes the
+    champion there, unless the champion is of a run that was promoted later. It comes in by the same door as anywhere:
+    the verdict on it is signed anew for the place that it has there, so the task needs the connection `noria_verdicts`.
+    The result is the version.
 
     Args:
         pipeline: Name of the pipeline.
@@ -268,21 +274,21 @@ class AzureMLRegisterModelOperator(BaseOperator):
         Raises:
             NoriaError: It may pass; Airflow retries.
             AirflowFailException: It will not; Airflow does not.
-            AirflowSkipException: The gate did not say promote.
+            AirflowSkipException: The model was not promoted.
         """
         from noria.registry import open_azureml_registry
 
         with final_errors():
             run, workspace = _open(self.pipeline, self.run_id)
-            decision = workspace.require(run, "promote", Decision)
-            if decision.verdict != "promote" or decision.dry_run:
-                raise AirflowSkipException(f"the verdict is {decision.verdict}, so nothing is registered")
+            decision = workspace.decision(run) or workspace.require(run, "promote", Decision)
+            if decision.registered_version is None or decision.waiting or decision.dry_run:
+                waits = " and waits for approval" if decision.waiting else ""
+                raise AirflowSkipException(f"the verdict is {decision.verdict}{waits}, so nothing is registered")
             candidate = workspace.require(run, "train", Candidate)
-            registry = open_azureml_registry(required_connection(self.conn_id))
+            registry = open_azureml_registry(required_connection(self.conn_id), workspace.keyring)
             lock = workspace.lake.lock(f"register-{run.pipeline.name}-{self.conn_id}")
             with lock, workspace.lake.local(candidate.model) as file:
-                beside = _beside(decision, registry.champion(run.pipeline.name), run, workspace)
-                return registry.register(run, candidate, beside, file).version
+                return _publish(run, candidate, file, registry, workspace)
 
 
 def _open(pipeline: str, run_id: str) -> tuple[Run, Workspace]:
@@ -290,22 +296,44 @@ def _open(pipeline: str, run_id: str) -> tuple[Run, Workspace]:
     return workspace.load_run(pipeline, safe_run_id(run_id)), workspace
 
 
-def _beside(decision: Decision, champion: ChampionVersion | None, run: Run, workspace: Workspace) -> Decision:
-    """A decision beside the champion of another registry, whose versions have other numbers and may lack some.
+def _publish(run: Run, candidate: Candidate, file: Path, registry: Registry, workspace: Workspace) -> str:
+    """Let a model into a registry beside its own, and crown it there if it came later than the champion there.
 
-    The champion there is the one before, unless it is of a run that was promoted after this one.
+    Raises:
+        VerdictError: Its own registry does not hold it, or holds no valid verdict on it.
     """
-    before = champion.version if champion else None
-    if champion and champion.run_id != run.run_id:
-        theirs = run.model_copy(update={"run_id": champion.run_id})
-        if _promoted_at(theirs, workspace) > _promoted_at(run, workspace):
-            before = None
-    return decision.model_copy(update={"previous_champion": before})
+    name = run.pipeline.name
+    at_home, there = workspace.registry.history(name), registry.history(name)
+    own = next((v for v in at_home if _is_of(v, run, candidate)), None)
+    if own is None or own.verdict is None:
+        raise VerdictError(
+            f"no version of {name} in its own registry has a valid verdict on run {run.run_id}",
+            expected="a model that was let in",
+            remedy="See what noria doctor says of the registry.",
+        )
+    champion = next((v for v in there if v.is_champion), None)
+    known = next((v for v in there if _is_of(v, run, candidate) and v.verdict), None)
+    is_later = own.sequence is not None and _sequence(champion, at_home) < own.sequence
+    if known and (known.sequence is not None or not is_later):
+        return known.version
+    facts = {
+        "id": new_id(),
+        "sequence": registry.next_sequence(name),
+        "previous_champion": champion.version if champion else None,
+        "issued_at": workspace.clock(),
+    }
+    verdict = workspace.keyring.sign(own.verdict.model_copy(update=facts))
+    version = registry.register(run, candidate, verdict, file).version
+    return registry.crown(name, version, verdict).version if is_later else version
 
 
-def _promoted_at(run: Run, workspace: Workspace) -> float:
-    """When a run became the champion, in seconds since 1970; 0 where it did not, or where the lake knows nothing."""
-    envelope = workspace.stage_run(run, "promote")
-    if envelope is None or not Decision.model_validate(envelope.record).new_champion:
-        return 0.0
-    return envelope.finished_at.timestamp()
+def _is_of(version: ChampionVersion, run: Run, candidate: Candidate) -> bool:
+    return (version.run_id, version.model_sha256) == (run.run_id, candidate.model_sha256)
+
+
+def _sequence(champion: ChampionVersion | None, at_home: list[ChampionVersion]) -> int:
+    """The how many-th champion of its own registry another registry's champion was; 0 if it never was."""
+    if champion is None:
+        return 0
+    same = (v.sequence or 0 for v in at_home if v.run_id == champion.run_id)
+    return max(same, default=0)
