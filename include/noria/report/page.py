@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from noria.pipeline import greater_is_better
-from noria.records import stages_of
+from noria.records import Rule, stages_of
 from noria.report import card_charts, charts, formats
 from noria.report.card import level
 from noria.report.document import Document
@@ -56,6 +56,7 @@ def render_report(document: Document) -> str:
     models, scale = charts.compare_models(candidate) if candidate else ([], None)
     metric = pipeline.primary_metric
     intervals, slices = (card.intervals, card.slices) if card else ((), ())
+    rules = card.rules if card else ()
     groups, group_scale = card_charts.slice_rows(slices, next((i for i in intervals if i.metric == metric), None))
     return (
         templates()
@@ -68,7 +69,8 @@ def render_report(document: Document) -> str:
             higher=greater_is_better(metric),
             stages=[stage for stage in stages_of(pipeline) if stage != "report"],
             card=card,
-            rules=sorted(card.rules if card else (), key=lambda rule: (rule.passed, not rule.required)),
+            rules=sorted(filter(_tells, rules), key=lambda r: (r.passed, not r.required, r.kind != "champion")),
+            plain_rules=[rule for rule in rules if not _tells(rule)],
             gauge=card_charts.gauge,
             forest=card_charts.forest(intervals, metric, card.margin if card else 0.0),
             groups=groups,
@@ -84,3 +86,8 @@ def render_report(document: Document) -> str:
             height=charts.HEIGHT,
         )
     )
+
+
+def _tells(rule: Rule) -> bool:
+    """Whether people look for a rule: it failed, has a picture, or is about the champion."""
+    return not rule.passed or rule.kind == "champion" or card_charts.gauge(rule) is not None

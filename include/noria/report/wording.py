@@ -192,7 +192,7 @@ def luck(decision: Decision, pipeline: Pipeline) -> tuple[str, ...]:
 def slice_outcome(result: SliceResult) -> str:
     """What the rule says of a group of rows, in two or three words."""
     if result.judged:
-        return "holds" if result.passed else "too much worse"
+        return "holds" if result.passed else "fails"
     if result.champion is None or result.improvement is None:
         return "no champion"
     return "too few rows" if math.isfinite(result.improvement) else "undefined"
@@ -219,7 +219,7 @@ def approval(decision: Decision, pipeline: Pipeline, run_id: str) -> str | None:
     command = f"noria promote {pipeline.name} --run {run_id or 'ID'} --approve --reason TEXT"
     return (
         f"It waits for {who}, at most {policy.timeout_hours:g} hours; after that the champion stays. "
-        f"In Airflow the task `approve` asks; without Airflow: {command}"
+        f"In Airflow the task approve asks; without Airflow: {command}"
     )
 
 
