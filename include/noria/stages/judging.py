@@ -18,7 +18,7 @@ from noria.gate import Challenger, Champion, Circumstances, Holdout
 from noria.models.answers import ask, latency_milliseconds, load, unsteady
 from noria.models.examples import as_text
 from noria.models.holdout import among, from_bytes, row_set
-from noria.records import ChampionVersion, Decision, LedgerEntry, ValidationReport, digest
+from noria.records import ChampionVersion, Decision, LedgerEntry, ValidationReport
 from noria.stages.case import Case
 from noria.stages.rival import champion_of
 
@@ -39,7 +39,7 @@ def judge(case: Case, rival: ChampionVersion | None) -> Decision:
     for rule in decision.rules:
         log.info("%s %s: %s", "ok  " if rule.passed else "FAIL", rule.name, rule.detail)
     log.info("verdict: %s%s", decision.verdict, " (dry run, nothing is registered)" if decision.dry_run else "")
-    return decision.model_copy(update={"policy_sha256": digest(case.run.pipeline.gate)})
+    return decision
 
 
 def _holdout(case: Case) -> Holdout:

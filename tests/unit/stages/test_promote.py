@@ -1,149 +1,107 @@
 """The promote stage on a real registry: verdicts, retries after a kill, two at once, and MLflow's own reader."""
 
-import hashlib
 import os
-import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from mlflow import MlflowClient
 
 from noria.compute.process import JobProcess
-from noria.models.build import build_model
-from noria.models.examples import Examples, Split, load_split
-from noria.models.metrics import evaluate
-from noria.models.problem import Problem
-from noria.models.store import dump_model, load_model, model_types
+from noria.ledger import Ledger
+from noria.models.examples import Examples
+from noria.models.store import load_model
 from noria.pipeline import SampleSource
-from noria.records import Candidate, Decision, Metrics, Run, Snapshot, StageRun, Usage
-from noria.settings import CHECKOUT, Settings
+from noria.records import Candidate, Decision, Run, Snapshot
+from noria.settings import Settings
 from noria.sources import open_source
-from noria.stages.ingest import ingest
-from noria.stages.promote import LEAST_SHARED_ROWS, promote
-from noria.workspace import Workspace, run_path, to_json
+from noria.stages import promote as stage
+from noria.stages.promote import promote
+from noria.stages.train import MODEL, SEEN_ROWS
+from noria.workspace import Workspace, run_path
+from tests.support.proposals import PUPILS, WEAK, propose, put, split_of, write_pipeline
 
 
-@pytest.fixture(scope="module")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that knows nothing; it takes seconds to make, so that it is made once and copied."""
-    home = tmp_path_factory.mktemp("empty")
-    settings = Settings.from_env(home=home)
-    assert Workspace.open(settings).registry.history("students") == []
-    return home / "registry" / "mlflow.db"
+def failed(decision: Decision) -> set[str]:
+    """Kinds of the rules that were not met."""
+    return {rule.kind for rule in decision.rules if not rule.passed}
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, empty_registry: Path) -> Workspace:
-    folder = tmp_path / "home" / "registry"
-    folder.mkdir(parents=True)
-    shutil.copy(empty_registry, folder)
-    return Workspace.open(Settings.from_env(home=tmp_path / "home"))
-
-
-def publish(run: Run, workspace: Workspace, stage: str, record: Snapshot | Candidate) -> None:
-    usage = Usage(wall_seconds=0, cpu_seconds=0, peak_rss_bytes=0, vcpu_seconds=0)
-    now = workspace.clock()
-    envelope = StageRun(
-        pipeline=run.pipeline.name, run_id=run.run_id, stage=stage, started_at=now, finished_at=now, usage=usage,
-        record=record.model_dump(mode="json"),
-    )  # fmt: skip
-    workspace.lake.create(run_path(run.pipeline.name, run.run_id, stage), to_json(envelope))
-
-
-def propose(
-    workspace: Workspace,
-    *,
-    kind: str = "ridge",
-    rows: int = 300,
-    trained_on: float = 1.0,
-    source: str = "",
-    pipeline: str = "students",
-    **overrides: str,
-) -> Run:
-    """A run whose candidate waits for the gate; `trained_on` is the share of training rows that its model saw."""
-    changes = {k.replace("__", "."): v for k, v in overrides.items()}
-    run = workspace.create_run(pipeline, source=source or f"sample://students?rows={rows}", overrides=changes)
-    snapshot = ingest(run, workspace)
-    publish(run, workspace, "ingest", snapshot)
-    with workspace.lake.local(snapshot.table) as table:
-        split = load_split(table, run.pipeline)
-    publish(run, workspace, "train", candidate(run, snapshot, split, kind, trained_on, workspace))
-    return run
-
-
-def candidate(run: Run, snapshot: Snapshot, split: Split, kind: str, share: float, workspace: Workspace) -> Candidate:
-    rows = split.train.take(np.arange(max(2, int(share * len(split.train)))))
-    model = build_model(split.problem, kind, {}, 1).fit(rows.features, rows.target)
-    dummy = build_model(split.problem, "dummy", {}, 1).fit(split.train.features, split.train.target)
-    data = dump_model(model)
-    path = run_path(run.pipeline.name, run.run_id, "train/model.skops")
-    workspace.lake.replace(path, data)
-    baseline = evaluate(split.problem, dummy, split.holdout)
-    return Candidate(
-        snapshot_id=snapshot.snapshot_id, task="regression", target=run.pipeline.target, features=run.pipeline.features,
-        estimator=kind, params={}, primary_metric="r2", spread={},
-        metrics=evaluate(split.problem, model, split.holdout),
-        baselines={"dummy": baseline, "linear": baseline}, contenders=(), learning_curve=(), trials=1,
-        train_rows=len(split.train), holdout_rows=len(split.holdout), holdout_sha256=split.holdout_sha256, seed=1,
-        code=run.code, model=path, model_sha256=hashlib.sha256(data).hexdigest(), model_bytes=len(data),
-        model_types=model_types(data), cluster="none",
-    )  # fmt: skip
+def events(workspace: Workspace) -> list[tuple[str, str | None, str | None]]:
+    """What the ledger says: event, champion before, champion after."""
+    return [(e.event, e.champion_before, e.champion_after) for e in workspace.ledger(PUPILS).entries()]
 
 
 def test_promote_then_keep_then_promote_the_better_one(workspace: Workspace) -> None:
-    first = promote(propose(workspace, trained_on=0.1, gate__thresholds="[]"), workspace)
+    first = promote(propose(workspace, trained_on=WEAK), workspace)
     assert (first.verdict, first.champion_version, first.previous_champion) == ("promote", "1", None)
-    again = promote(propose(workspace, trained_on=0.1, gate__thresholds="[]"), workspace)
-    assert (again.verdict, again.champion_version) == ("keep", "1")
+    again = promote(propose(workspace, trained_on=WEAK), workspace)
+    assert (again.verdict, again.champion_version, again.registered_version) == ("keep", "1", None)
     assert again.champion_metrics == pytest.approx(again.candidate_metrics)
     better = promote(propose(workspace), workspace)
     assert (better.verdict, better.champion_version, better.previous_champion) == ("promote", "2", "1")
-    assert [v.version for v in workspace.registry.history("students")] == ["2", "1"]
-    worse = promote(propose(workspace, trained_on=0.1, gate__thresholds="[]"), workspace)
+    assert better.new_champion and better.verdict_id == workspace.registry.history(PUPILS)[0].verdict.id  # type: ignore[union-attr]
+    worse = promote(propose(workspace, trained_on=WEAK), workspace)
     assert worse.verdict == "keep" and "does not beat champion version 2" in worse.reasons[0]
+    assert [v.version for v in workspace.registry.history(PUPILS)] == ["2", "1"]
+    assert events(workspace) == [
+        ("promoted", None, "1"), ("kept", "1", "1"), ("promoted", "1", "2"), ("kept", "2", "2"),
+    ]  # fmt: skip
+    assert workspace.registry.audit(PUPILS) == workspace.ledger(PUPILS).audit() == []
+
+
+def dump(workspace: Workspace) -> list[str]:
+    """All that the registry's database holds."""
+    with sqlite3.connect(workspace.settings.home / "registry" / "mlflow.db") as database:
+        return list(database.iterdump())
 
 
 def test_rejected_and_dry_runs_leave_the_registry_alone(workspace: Workspace) -> None:
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    before = dump(workspace)
     rejected = promote(propose(workspace, gate__thresholds="[{metric: r2, min: 0.999}]"), workspace)
     assert rejected.verdict == "reject" and "threshold" in rejected.reasons[0]
     dry = promote(propose(workspace, gate__mode="dry_run"), workspace)
-    assert dry.verdict == "promote" and dry.dry_run and dry.champion_version is None
-    assert workspace.registry.history("students") == []
+    assert (dry.verdict, dry.dry_run, dry.champion_version, dry.new_champion) == ("promote", True, "1", False)
+    assert dump(workspace) == before
+    assert [event for event, *_ in events(workspace)] == ["promoted", "rejected", "dry_run"]
 
 
-def test_a_champion_that_was_tampered_with_is_named_and_replaced(workspace: Workspace) -> None:
-    promote(propose(workspace), workspace)
+@pytest.mark.parametrize(("damage", "words"), [("changed", "SHA-256"), ("gone", "model.skops")])
+def test_a_champion_that_cannot_be_loaded_is_named_and_stays(workspace: Workspace, damage: str, words: str) -> None:
+    promote(propose(workspace, trained_on=WEAK), workspace)
     (model,) = (workspace.settings.home / "registry" / "artifacts").rglob("model.skops")
-    model.write_bytes(model.read_bytes() + b"x")
-    decision = promote(propose(workspace, trained_on=0.5), workspace)
-    assert decision.verdict == "promote" and decision.champion_version == "2"
-    assert "champion version 1 cannot be compared: " in decision.reasons[0]
-    assert "SHA-256" in decision.reasons[0]
+    if damage == "gone":
+        model.unlink()
+    else:
+        model.write_bytes(model.read_bytes() + b"x")
+    decision = promote(propose(workspace), workspace)
+    assert (decision.verdict, decision.champion_version, failed(decision)) == ("keep", "1", {"champion"})
+    assert words in decision.reasons[0] and decision.champion_metrics is None
 
 
-def test_a_champion_of_other_features_is_named_and_replaced(workspace: Workspace) -> None:
-    promote(propose(workspace), workspace)
-    decision = promote(propose(workspace, features="[gender, reading_score]", gate__thresholds="[]"), workspace)
-    assert decision.verdict == "promote" and "cannot be compared" in decision.reasons[0]
+def test_a_champion_of_other_features_is_scored_by_its_own(workspace: Workspace) -> None:
+    first = propose(workspace)
+    promote(first, workspace)
+    decision = promote(propose(workspace, features="[gender, reading_score]"), workspace)
+    assert decision.verdict == "keep" and decision.champion_metrics is not None
+    assert decision.champion_metrics == pytest.approx(workspace.require(first, "train", Candidate).metrics)
 
 
 def test_mlflow_reads_the_champion_without_noria(workspace: Workspace) -> None:
     run = propose(workspace, kind="xgboost")
     promote(run, workspace)
-    snapshot = workspace.require(run, "ingest", Snapshot)
-    with workspace.lake.local(snapshot.table) as table:
-        frame = load_split(table, run.pipeline).holdout.features
-        frame.to_parquet(workspace.settings.home / "holdout.parquet")
+    rows = split_of(run, workspace).holdout.features
+    rows.to_parquet(workspace.settings.home / "holdout.parquet")
     script = (
         "import sys, mlflow, pandas as pd\n"
         "mlflow.set_tracking_uri(sys.argv[1])\n"
-        "model = mlflow.pyfunc.load_model('models:/students@champion')\n"
+        f"model = mlflow.pyfunc.load_model('models:/{PUPILS}@champion')\n"
         "print(*model.predict(pd.read_parquet(sys.argv[2])).tolist())"
     )
     said = subprocess.run(
@@ -151,106 +109,208 @@ def test_mlflow_reads_the_champion_without_noria(workspace: Workspace) -> None:
         check=True, capture_output=True, text=True, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
     ).stdout  # fmt: skip
     with workspace.lake.local(workspace.require(run, "train", Candidate).model) as file:
-        expected = load_model(file).predict(frame)
+        expected = load_model(file).predict(rows)
     assert [float(value) for value in said.split()] == pytest.approx(expected.tolist())
 
 
-def seen_by(run: Run, workspace: Workspace) -> set[bytes]:
-    """Values of the rows that the run's model was trained on."""
-    snapshot = workspace.require(run, "ingest", Snapshot)
-    with workspace.lake.local(snapshot.table) as table:
-        return set(_rows(load_split(table, run.pipeline).train))
-
-
-def _rows(rows: Examples) -> list[bytes]:
-    return [repr((*row, y)).encode() for row, y in zip(rows.features.itertuples(index=False), rows.target, strict=True)]
+def rows_of(examples: Examples) -> list[bytes]:
+    """Values of rows."""
+    frame = zip(examples.features.itertuples(index=False), examples.target, strict=True)
+    return [repr((*row, y)).encode() for row, y in frame]
 
 
 @pytest.mark.parametrize("changes", [{"holdout__share": "0.1"}, {"holdout__salt": "other"}], ids=["share", "salt"])
-def test_a_champion_is_judged_only_on_rows_that_it_has_not_seen(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+@pytest.mark.parametrize("file", ["there", "gone"])
+def test_rows_that_the_champion_has_seen_are_left_out_and_counted(
+    workspace: Workspace, changes: dict[str, str], file: str
 ) -> None:
     """The champion was trained on most rows of today's holdout: another share or another salt was promoted."""
-    first = propose(workspace, rows=600, gate__thresholds="[]", **changes)
+    first = propose(workspace, rows=600, trained_on=WEAK, **changes)
     promote(first, workspace)
-    second = propose(workspace, rows=600, gate__thresholds="[]")
-    leaked = seen_by(first, workspace)
-    judged: list[list[bytes]] = []
-    module = sys.modules["noria.stages.promote"]
-
-    def watched(problem: Problem, model: Any, rows: Examples) -> Metrics:
-        judged.append(_rows(rows))
-        return evaluate(problem, model, rows)
-
-    monkeypatch.setattr(module, "evaluate", watched)
+    if file == "gone":
+        workspace.lake.remove(run_path(PUPILS, first.run_id, SEEN_ROWS))
+    second = propose(workspace, rows=600)
     decision = promote(second, workspace)
-    mine = workspace.require(second, "train", Candidate)
-    assert [len(rows) for rows in judged] == [decision.compared_rows] * 2
-    assert LEAST_SHARED_ROWS <= len(judged[0]) < mine.holdout_rows
-    assert leaked.isdisjoint(judged[0]) and judged[0] == judged[1]
-    assert decision.compared_metrics is not None and decision.compared_metrics != mine.metrics
-    assert decision.candidate_metrics == mine.metrics
-    assert f"on the {len(judged[0])} holdout rows that neither has seen" in decision.rules[-1].detail
+    leaked = set(rows_of(split_of(first, workspace).train)) & set(rows_of(split_of(second, workspace).holdout))
+    assert decision.comparison is not None
+    assert decision.comparison.leaked_rows == len(leaked) > 50
+    assert decision.compared_rows == decision.comparison.rows
+    assert decision.comparison.rows + len(leaked) == len(split_of(second, workspace).holdout)
+    assert f"{decision.comparison.rows} holdout rows that neither has seen" in decision.rules[-1].detail
 
 
-def test_an_added_column_draws_another_holdout(workspace: Workspace, tmp_path: Path) -> None:
-    """Every row's hash changes with the columns, so part of today's holdout was in the champion's training rows."""
-    file = tmp_path / "more.csv"
+def wider(workspace: Workspace, file: Path, gate: dict[str, Any] | None = None) -> None:
+    """The pipeline and its source get another column."""
     open_source(SampleSource(rows=600), workspace.settings).fetch(file)
     header, *lines = file.read_text().splitlines()
-    wider = [f"{header},hours", *(f"{line},{i % 7}" for i, line in enumerate(lines))]
+    file.write_text("\n".join([f"{header},hours", *(f"{line},{i % 7}" for i, line in enumerate(lines))]) + "\n")
+    folder = write_pipeline(workspace.settings.home / "pipelines", gate)
+    spec = folder / PUPILS / "pipeline.yaml"
+    changed = yaml.safe_load(spec.read_text())
+    changed["columns"].append({"name": "hours", "type": "integer"})
+    spec.write_text(yaml.safe_dump(changed))
+
+
+def test_an_added_column_draws_another_holdout_and_both_are_judged_anew(workspace: Workspace, tmp_path: Path) -> None:
+    """Every row's hash changes with the columns, so part of today's holdout was in the champion's training rows."""
     first = propose(workspace, rows=600)
     promote(first, workspace)
-    file.write_text("\n".join(wider) + "\n")
-    spec = yaml.safe_load((CHECKOUT / "include/pipelines/students/pipeline.yaml").read_text())
-    spec["columns"].append({"name": "hours", "type": "integer"})
-    folder = tmp_path / "pipelines" / "students"
-    folder.mkdir(parents=True)
-    (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec))
-    changed = Workspace(workspace.settings.replace(pipelines=(folder.parent,)), workspace.lake)
-    decision = promote(propose(changed, source=file.as_uri()), changed)
-    assert decision.compared_rows is not None and LEAST_SHARED_ROWS <= decision.compared_rows < 100
-    assert decision.champion_metrics is not None and "cannot be compared" not in decision.rules[-1].detail
+    wider(workspace, tmp_path / "more.csv")
+    decision = promote(propose(workspace, source=(tmp_path / "more.csv").as_uri()), workspace)
+    assert decision.comparison is not None and decision.champion_metrics is not None
+    assert 30 <= decision.comparison.rows < 100 < decision.comparison.leaked_rows
+    assert decision.champion_metrics != workspace.require(first, "train", Candidate).metrics
+
+
+def test_a_holdout_that_grew_is_judged_anew(workspace: Workspace) -> None:
+    first = propose(workspace, rows=300, trained_on=WEAK)
+    promote(first, workspace)
+    grown = propose(workspace, rows=900)
+    decision = promote(grown, workspace)
+    assert (decision.verdict, decision.champion_version) == ("promote", "2")
+    assert decision.comparison is not None and decision.comparison.leaked_rows == 0
+    assert decision.comparison.rows == workspace.require(grown, "train", Candidate).holdout_rows > 200
+    assert decision.champion_metrics != workspace.require(first, "train", Candidate).metrics
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rows": 80, "holdout__salt": "other"}, "has seen all but"),
+        ({"rows": 160, "holdout__salt": "other"}, "holdout rows are seen by neither"),
         ({"columns__3__type": "string"}, "of another type now: lunch"),
     ],
 )
-def test_a_champion_that_cannot_be_compared_is_named_and_replaced(
+def test_a_champion_that_cannot_be_compared_is_named_and_stays(
     workspace: Workspace, changes: dict[str, Any], words: str
 ) -> None:
     rows = changes.pop("rows", 300)
-    promote(propose(workspace, rows=rows, gate__thresholds="[]", **changes), workspace)
-    decision = promote(propose(workspace, rows=rows, gate__thresholds="[]"), workspace)
-    assert (decision.verdict, decision.champion_version) == ("promote", "2")
-    assert "champion version 1 cannot be compared: " in decision.reasons[0] and words in decision.reasons[0]
-    assert decision.champion_metrics is None and decision.compared_rows is None
+    promote(propose(workspace, rows=rows, trained_on=0.1, **changes), workspace)
+    decision = promote(propose(workspace, rows=rows), workspace)
+    assert (decision.verdict, decision.champion_version) == ("keep", "1")
+    assert any(words in reason for reason in decision.reasons), decision.reasons
 
 
-def test_one_rule_means_the_whole_holdout_and_the_same_figures(workspace: Workspace) -> None:
-    first = propose(workspace, rows=60, gate__thresholds="[]")
-    promote(first, workspace)
-    decision = promote(propose(workspace, rows=60, gate__thresholds="[]"), workspace)
-    assert decision.champion_metrics == workspace.require(first, "train", Candidate).metrics
-    assert decision.compared_rows is None and decision.compared_metrics is None
-    assert decision.reasons[0].endswith("on the same holdout")
+def test_a_candidate_that_has_seen_the_holdout_is_rejected(workspace: Workspace) -> None:
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    decision = promote(propose(workspace, leaked=40), workspace)
+    assert (decision.verdict, decision.champion_version) == ("reject", "1")
+    assert failed(decision) == {"leakage"} and "has seen 40 of the" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "kind", "words"),
+    [
+        (SEEN_ROWS, b"", "leakage", "not known which rows"),
+        (SEEN_ROWS, None, "leakage", "is gone"),
+        (MODEL, b"another model", "predictions", "SHA-256"),
+        (MODEL, None, "predictions", "is gone"),
+    ],
+)
+def test_what_training_left_must_be_what_it_says(
+    workspace: Workspace, file: str, data: bytes | None, kind: str, words: str
+) -> None:
+    run = propose(workspace)
+    workspace.lake.remove(run_path(PUPILS, run.run_id, file))
+    if data is not None:
+        put(workspace, run, file, data)
+    decision = promote(run, workspace)
+    assert (decision.verdict, decision.champion_version) == ("reject", None)
+    assert kind in failed(decision) and any(words in reason for reason in decision.reasons), decision.reasons
+    assert workspace.registry.history(PUPILS) == []
+
+
+def test_a_run_that_was_tuned_on_other_rows_is_rejected(workspace: Workspace) -> None:
+    decision = promote(propose(workspace, changes={"holdout_sha256": "0" * 64}), workspace)
+    assert decision.verdict == "reject" and failed(decision) == {"leakage"}
+
+
+def test_a_policy_that_is_loosened_does_not_count(workspace: Workspace) -> None:
+    write_pipeline(workspace.settings.home / "pipelines", {"thresholds": [{"metric": "r2", "min": 0.95}]})
+    overridden = promote(propose(workspace, gate__thresholds="[]"), workspace)
+    assert overridden.verdict == "reject" and failed(overridden) == {"policy"}
+    run = propose(workspace)
+    path = run_path(PUPILS, run.run_id, "run")
+    workspace.lake.replace(path, workspace.lake.read(path).replace(b'"min": 0.95', b'"min": 0.5'))
+    edited = promote(workspace.load_run(PUPILS, run.run_id), workspace)
+    assert edited.verdict == "reject" and failed(edited) == {"policy"}
+    assert any("changed between training and promotion" in reason for reason in edited.reasons)
+
+
+def test_approval_cannot_be_overridden(workspace: Workspace) -> None:
+    write_pipeline(workspace.settings.home / "pipelines", {"approval": {}})
+    decision = promote(propose(workspace, gate__approval="null"), workspace)
+    assert decision.waiting and not decision.new_champion and workspace.registry.champion(PUPILS) is None
+
+
+def test_a_registry_that_was_written_to_by_hand_stops_every_candidate(workspace: Workspace) -> None:
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    client = MlflowClient(tracking_uri=workspace.settings.registry_url)
+    source = client.get_model_version(PUPILS, "1").source
+    by_hand = client.create_model_version(PUPILS, source)
+    client.set_registered_model_alias(PUPILS, "champion", by_hand.version)
+    decision = promote(propose(workspace), workspace)
+    assert (decision.verdict, failed(decision), decision.previous_champion) == ("reject", {"registry"}, "1")
+
+
+def test_looks_at_one_holdout_are_counted(workspace: Workspace) -> None:
+    promote(propose(workspace), workspace)
+    looks = []
+    for share in (0.3, 0.4, 0.4, 0.5):
+        comparison = promote(propose(workspace, trained_on=share), workspace).comparison
+        assert comparison is not None
+        looks.append((comparison.looks, comparison.alpha_spent))
+    assert [number for number, _ in looks] == [1, 2, 2, 3]
+    assert looks[0][1] > looks[1][1] > looks[3][1]
+
+
+def test_stale_verdicts_are_judged_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another lake has a lock of its own: only the registry tells that its champion has changed meanwhile."""
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    home = workspace.settings.home
+    elsewhere = Workspace.open(
+        Settings.from_env(
+            {"NORIA_PIPELINES": str(home / "pipelines"), "NORIA_LAKE_URL": str(home / "other-lake")}, home=home
+        )
+    )
+    rival, mine, judge, judged = propose(elsewhere), propose(workspace), stage.judge, []
+
+    def interrupted(*args: Any) -> Decision:
+        decision = judge(*args)
+        judged.append(decision)
+        if len(judged) == 1:  # what follows judges through this function too
+            promote(rival, elsewhere)
+        return decision
+
+    monkeypatch.setattr(stage, "judge", interrupted)
+    decision = promote(mine, workspace)
+    assert [(d.verdict, d.previous_champion) for d in judged] == [("promote", "1"), ("promote", "1"), ("keep", "2")]
+    assert (decision.verdict, decision.champion_version) == ("keep", "2")
+    assert [v.sequence for v in workspace.registry.history(PUPILS)][:2].count(2) == 1
+    assert events(workspace)[-1] == ("kept", "2", "2")
+
+
+class _Killed(BaseException):
+    pass
+
+
+def killed_after(patch: pytest.MonkeyPatch, owner: type, method: str) -> None:
+    """The next call of a method is the last thing that happens."""
+    real = getattr(owner, method)
+
+    def call(*args: Any, **options: Any) -> None:
+        real(*args, **options)
+        raise _Killed
+
+    patch.setattr(owner, method, call)
 
 
 def test_a_late_retry_tells_of_the_newer_champion(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after its version was made, retried after another run was promoted."""
-    promote(propose(workspace, trained_on=0.1, gate__thresholds="[]"), workspace)
-    late = propose(workspace, trained_on=0.3, gate__thresholds="[]")
+    """Killed after it was made the champion, retried after another run was promoted."""
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    late = propose(workspace, trained_on=0.16)
     with monkeypatch.context() as patch:
-
-        def killed(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        patch.setattr(MlflowClient, "set_registered_model_alias", killed)
-        with pytest.raises(KeyboardInterrupt):
+        killed_after(patch, type(workspace.registry), "crown")
+        with pytest.raises(_Killed):
             promote(late, workspace)
     newer = promote(propose(workspace), workspace)
     assert (newer.champion_version, newer.new_champion) == ("3", True)
@@ -258,22 +318,72 @@ def test_a_late_retry_tells_of_the_newer_champion(workspace: Workspace, monkeypa
     assert (decision.verdict, decision.registered_version, decision.champion_version) == ("promote", "2", "3")
     assert not decision.new_champion
     assert decision.reasons[-1] == "version 2 is registered, but a newer champion, version 3, stands"
+    assert ("promoted", "1", "2") in events(workspace) and workspace.registry.audit(PUPILS) == []
 
 
-# Each names a call of the registry's client after which the process is killed.
-STEPS = ("create_registered_model", "create_run", "log_artifacts", "create_model_version", "set_registered_model_alias")
+def test_a_verdict_that_was_edited_after_a_kill_is_not_used(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = propose(workspace)
+    with monkeypatch.context() as patch:
+        killed_after(patch, type(workspace.registry), "register")
+        with pytest.raises(_Killed):
+            promote(run, workspace)
+    path = run_path(PUPILS, run.run_id, "verdict.json")
+    edited = workspace.lake.read(path).replace(b'"sequence": 1', b'"sequence": 7')
+    workspace.lake.replace(path, edited)
+    decision = promote(run, workspace)
+    (version,) = workspace.registry.history(PUPILS)
+    assert version.is_champion and version.sequence == 1 and version.verdict is not None
+    assert decision.verdict_id == version.verdict.id and version.verdict.id.encode() not in edited
+
+
+@pytest.mark.parametrize("registries", ["one", "two"])
+def test_killed_at_any_step_a_retry_ends_with_one_version_one_crown_and_one_entry(
+    tmp_path: Path, workspace: Workspace, database: Path, monkeypatch: pytest.MonkeyPatch, registries: str
+) -> None:
+    if registries == "two":
+        url = tmp_path / "production.db"
+        url.write_bytes(database.read_bytes())
+        settings = workspace.settings.replace(production_url=f"sqlite:///{url}")
+        workspace = Workspace(settings, workspace.lake)
+    run, kind = propose(workspace), type(workspace.registry)
+    steps: list[tuple[type, str]] = [(kind, "register"), (kind, "crown"), (Ledger, "append")]
+    for owner, method in steps:
+        with monkeypatch.context() as patch, pytest.raises(_Killed):
+            killed_after(patch, owner, method)
+            promote(run, workspace)
+    decision = promote(run, workspace)
+    (version,) = workspace.registry.history(PUPILS)
+    assert (decision.verdict, decision.champion_version, decision.previous_champion) == ("promote", "1", None)
+    assert version.is_champion and version.sequence == 1 and version.verdict is not None
+    (entry,) = workspace.ledger(PUPILS).entries()
+    assert decision.verdict_id == version.verdict.id == entry.verdict_id
+    assert entry.event == "promoted" and workspace.registry.audit(PUPILS) == []
+    waiting = workspace.staging.history(PUPILS)
+    assert [v.model_sha256 for v in waiting] == [version.model_sha256]
+    assert waiting[0].is_champion == (registries == "one")
+
+
+# Each names a call of the registry's client, or of the ledger, after which the process is killed.
+STEPS = (
+    "create_run", "log_artifacts", "create_registered_model", "create_model_version", "set_registered_model_alias",
+    "set_model_version_tag", "append",
+)  # fmt: skip
 KILLER = """
 import os, signal, sys
-import mlflow, mlflow.store.tracking.sqlalchemy_store
+import mlflow, mlflow.store.tracking.sqlalchemy_store, pandas, skops.io, sklearn.compose
 from noria.jobs.runner import main
+from noria.ledger import Ledger
 from noria.stages.promote import promote
 
 def attempt(name):
-    real = getattr(mlflow.MlflowClient, name)
+    owner = Ledger if name == "append" else mlflow.MlflowClient
+    real = getattr(owner, name)
     def killed(*args, **options):
         real(*args, **options)
         os.kill(os.getpid(), signal.SIGKILL)
-    setattr(mlflow.MlflowClient, name, killed)
+    setattr(owner, name, killed)
     main("promote", promote)
 
 steps = sys.argv.pop(1).split(",")
@@ -290,17 +400,18 @@ def test_killed_anywhere_a_retry_ends_with_one_version(workspace: Workspace) -> 
     """One kill after the other over one run: every retry comes further, and the last one finishes."""
     run = propose(workspace)
     killer = subprocess.run(
-        [sys.executable, "-c", KILLER, ",".join(STEPS), "--pipeline", "students", "--run-id", run.run_id],
+        [sys.executable, "-c", KILLER, ",".join(STEPS), "--pipeline", PUPILS, "--run-id", run.run_id],
         check=True, env=workspace.settings.child_environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert killer.stdout.splitlines() == [f"{step} {-signal.SIGKILL}" for step in STEPS], killer.stderr
     JobProcess("promote", run, workspace.settings).run()
     decision = workspace.require(run, "promote", Decision)
-    (version,) = workspace.registry.history("students")
+    (version,) = workspace.registry.history(PUPILS)
     assert (decision.verdict, decision.champion_version, decision.previous_champion) == ("promote", "1", None)
     assert version.is_champion and version.run_id == run.run_id
+    assert events(workspace) == [("promoted", None, "1")] and workspace.registry.audit(PUPILS) == []
     client = MlflowClient(tracking_uri=workspace.settings.registry_url)
-    (tracked,) = client.search_runs([client.get_experiment_by_name("students").experiment_id])
+    (tracked,) = client.search_runs([client.get_experiment_by_name(PUPILS).experiment_id])
     figures = {f"holdout_{name}": value for name, value in decision.candidate_metrics.items()}
     assert tracked.data.metrics == pytest.approx(figures)
     assert tracked.data.params["estimator"] == "ridge"
@@ -312,7 +423,7 @@ def test_two_promotions_at_once(workspace: Workspace) -> None:
     runs = [propose(workspace), propose(workspace)]
     children = [
         subprocess.Popen(
-            [sys.executable, "-m", "noria.jobs.promote", "--pipeline", "students", "--run-id", run.run_id],
+            [sys.executable, "-m", "noria.jobs.promote", "--pipeline", PUPILS, "--run-id", run.run_id],
             env=workspace.settings.child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for run in runs
@@ -322,4 +433,12 @@ def test_two_promotions_at_once(workspace: Workspace) -> None:
     decisions = [workspace.require(run, "promote", Decision) for run in runs]
     assert sorted(d.verdict for d in decisions) == ["keep", "promote"]
     assert {d.champion_version for d in decisions} == {"1"}
-    assert len(workspace.registry.history("students")) == 1
+    assert len(workspace.registry.history(PUPILS)) == 1
+    assert events(workspace) == [("promoted", None, "1"), ("kept", "1", "1")]
+
+
+def test_an_unfinished_run_has_no_candidate(workspace: Workspace) -> None:
+    run: Run = workspace.create_run(PUPILS, "r1")
+    with pytest.raises(Exception, match="no record of stage 'train'"):
+        promote(run, workspace)
+    assert workspace.find(run, "ingest", Snapshot) is None

@@ -1,0 +1,22 @@
+"""A workspace with a real, empty registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from noria.workspace import Workspace
+from tests.support.proposals import empty_registry, open_workspace
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry's database that knows nothing."""
+    return empty_registry(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, database: Path) -> Workspace:
+    """With the pipeline `pupils`, whose policy is the default one."""
+    return open_workspace(tmp_path / "home", database)
