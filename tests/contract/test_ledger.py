@@ -472,6 +472,27 @@ def version(number: int, **changes: Any) -> ChampionVersion:
     return ChampionVersion.model_validate({**facts, "sequence": number, **changes})
 
 
+@pytest.mark.parametrize("kind", ["part-*.parquet", f"{2:020}.json", "*.checkpoint.parquet"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b'{"add": 3}'])
+def test_a_garbled_file_is_told_in_a_line_and_never_written_over(
+    kind: str, content: bytes, on_disk: tuple[Lake, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, ledger = on_disk
+    monkeypatch.setattr(delta, "COMMITS_PER_CHECKPOINT", 2)
+    fill(ledger, 3)
+    file = next(Path(lake.root, PATH).rglob(kind))
+    file.unlink()
+    file.write_bytes(content)
+    if kind.endswith(".json") and not content:
+        assert ledger.audit() == [], "a commit of nothing is one to Delta, and leaves no trace in the chain"
+        return
+    (finding,) = ledger.audit()
+    assert "ledger/promotions cannot be used: " in finding and "\n" not in finding and len(finding) < 700
+    with pytest.raises(StorageError):
+        ledger.append(entry(4))
+    assert file.read_bytes() == content
+
+
 def test_a_lost_file_is_named(lake: Lake, ledger: Ledger) -> None:
     fill(ledger, 2)
     lost = next(path for path in lake.list(PATH) if path.endswith(".parquet"))

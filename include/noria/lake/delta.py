@@ -33,6 +33,7 @@ _LOG, _LAST_CHECKPOINT = "_delta_log", "_last_checkpoint"
 _ATTEMPTS = 12
 _LONGEST_WAIT_SECONDS = 2.0
 _READS_AT_ONCE = 16
+_LONGEST_MESSAGE = 300
 
 Rows = Callable[["pa.Table | None"], "pa.Table | None"]
 
@@ -106,10 +107,9 @@ class _Mirror:
         if self._version < 0:
             return None
         from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
 
         chosen = [(column, "=", value) for column, value in partition.items()]
-        try:
+        with self._explained():
             table = DeltaTable(self._folder)
             files = [self._relative(uri) for uri in table.file_uris(file_pruning_predicate=chosen)]
             with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
@@ -120,17 +120,14 @@ class _Mirror:
                     remedy="Restore it from a backup, or undelete it in the storage account.",
                 )
             return table.to_pyarrow_dataset(file_pruning_predicate=chosen).to_table()
-        except DeltaError as error:
-            raise self._unreadable(error) from error
 
     def commit(self, table: pa.Table, partition_by: list[str]) -> bool:
         """Add rows as the next version; False where that version is somebody else's already."""
         from deltalake import PostCommitHookProperties, write_deltalake
-        from deltalake.exceptions import DeltaError
 
         before = set(self._files())
         properties = {"delta.appendOnly": "true", "delta.checkpointInterval": str(COMMITS_PER_CHECKPOINT)}
-        try:
+        with self._explained():
             write_deltalake(
                 self._folder,
                 table,
@@ -139,8 +136,6 @@ class _Mirror:
                 configuration=properties if self._version < 0 else None,
                 post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
             )
-        except DeltaError as error:
-            raise self._unreadable(error) from error
         made = sorted(set(self._files()) - before)
         commit = f"{_LOG}/{self._version + 1:020}.json"
         for file in made:
@@ -197,9 +192,20 @@ class _Mirror:
         path = Path(urllib.parse.unquote(urllib.parse.urlsplit(uri).path))
         return path.relative_to(self._folder).as_posix()
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        from deltalake.exceptions import DeltaError
+        from pyarrow import ArrowException
+
+        try:
+            yield
+        except (DeltaError, ArrowException, ValueError, OSError) as error:
+            raise self._unreadable(error) from error
+
     def _unreadable(self, error: object) -> StorageError:
+        words = str(error).splitlines() or [type(error).__name__]  # a backtrace may follow
         return StorageError(
-            f"the Delta table {self._lake.url(self._path)} cannot be used: {error}",
+            f"the Delta table {self._lake.url(self._path)} cannot be used: {words[0][:_LONGEST_MESSAGE]}",
             remedy="If another program writes to it, see that it only adds rows; else restore it from a backup.",
         )
 
