@@ -27,7 +27,7 @@ class AirflowApi:
     """
 
     def __init__(self, url: str, password: str) -> None:
-        self._password = password
+        self.url, self._password = url, password
         # A proxy of the environment is for the outside, never for loopback.
         self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._logged_in = False
@@ -132,6 +132,11 @@ class AirflowApi:
 def run_page(url: str, dag_id: str, run_id: str) -> str:
     """Address of a run in the UI."""
     return f"{url}/dags/{_quoted(dag_id)}/runs/{_quoted(run_id)}"
+
+
+def answer_page(url: str, task: Mapping[str, Any]) -> str:
+    """Address of the form where a person answers what a task asks."""
+    return f"{run_page(url, task['dag_id'], task['dag_run_id'])}/tasks/{_quoted(task['task_id'])}/required_actions"
 
 
 def _run(dag_id: str, run_id: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from noria.launcher.api import AirflowApi, ApiUnavailableError
+from noria.launcher.api import AirflowApi, ApiUnavailableError, answer_page
 
 POLL_SECONDS = 0.5
 ENDED = ("success", "failed")
@@ -20,6 +20,7 @@ MARKS = {
     "skipped": "-",
     "running": "▸",
     "deferred": "☾",
+    "awaiting_input": "?",
 }
 
 
@@ -74,7 +75,7 @@ def follow(
             state = (task["state"], task["try_number"])
             if seen.get(task["task_id"]) != state:
                 seen[task["task_id"]] = state
-                if line := _line(task):
+                if line := _line(task, api.url):
                     tell(line)
         if run["state"] in ENDED:
             return Outcome(
@@ -85,7 +86,7 @@ def follow(
         time.sleep(POLL_SECONDS)
 
 
-def _line(task: dict[str, Any]) -> str:
+def _line(task: dict[str, Any], url: str) -> str:
     state = task["state"]
     if state not in MARKS:
         return ""
@@ -94,6 +95,8 @@ def _line(task: dict[str, Any]) -> str:
         return f"{MARKS[state]} {task['task_id']:<10} running{again}"
     if state == "deferred":
         return f"{MARKS[state]} {task['task_id']:<10} sleeps while its job runs elsewhere"
+    if state == "awaiting_input":
+        return f"{MARKS[state]} {task['task_id']:<10} waits for a person's answer: {answer_page(url, task)}"
     seconds = f"{_seconds(task['start_date'], task['end_date']):6.1f} s" if task["start_date"] else " " * 8
     note = "" if state == "success" else f"  {state.replace('_', ' ')}"
     return f"{MARKS[state]} {task['task_id']:<10}{seconds}{note}"
