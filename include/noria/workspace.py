@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from noria.registry import Registry
 
 R = TypeVar("R", bound=Record)
-APPROVAL, FORCED = "approval.json", "forced.json"
-"""Files of a run: what a person said of its candidate, and the decision after a person promoted it by force."""
+APPROVAL, FORCED, AGAIN = "approval.json", "forced.json", "judged_again.json"
+"""Files of a run: what a person said of its candidate, the decision after a person promoted it by force, and the newest
+one after a person had it judged again."""
 _RUN_ID_LENGTH = 180
 
 
@@ -201,11 +202,18 @@ class Workspace:
         return record
 
     def decision(self, run: Run) -> Decision | None:
-        """The last word on this run's candidate: a person's by force, else that of `release`, else of `promote`."""
+        """The last word on this run's candidate: by force, else of `release`, else judged again, else of `promote`."""
+        return (
+            self._decision_in(run, FORCED)
+            or self.find(run, "release", Decision)
+            or self._decision_in(run, AGAIN)
+            or self.find(run, "promote", Decision)
+        )
+
+    def _decision_in(self, run: Run, file: str) -> Decision | None:
         with contextlib.suppress(FileNotFoundError):
-            forced = self.lake.read(run_path(run.pipeline.name, run.run_id, FORCED))
-            return Decision.model_validate_json(forced)
-        return self.find(run, "release", Decision) or self.find(run, "promote", Decision)
+            return Decision.model_validate_json(self.lake.read(run_path(run.pipeline.name, run.run_id, file)))
+        return None
 
     def approval(self, run: Run) -> Approval | None:
         """What a person said of this run's candidate, or none.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from noria.errors import InputError, NoriaError
+from noria.errors import InputError
 from noria.records import Run
 from noria.workspace import Workspace
 
@@ -75,6 +75,6 @@ def rewrite_report(run: Run, workspace: Workspace, console: Console) -> str | No
 
     try:
         return workspace.lake.url(report(run, workspace).html)
-    except NoriaError as error:  # what was done is done
-        console.print(f"the report could not be written anew: {error}", markup=False)
+    except Exception as error:  # what was done is done, and has to be told
+        console.print(f"the report could not be written anew: {type(error).__name__}: {error}", markup=False)
         return None

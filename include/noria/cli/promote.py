@@ -20,7 +20,7 @@ from noria.jobs.runner import run_stage
 from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.report.card import Card, card
 from noria.settings import Settings
-from noria.workspace import Workspace
+from noria.workspace import AGAIN, Workspace, run_path, to_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             decision = _answer(run, workspace, console, approved=args.approve, reason=reason)
         else:
             decision = _judge(run, workspace)
-    report = rewrite_report(run, workspace, console) if by_hand else None
+    report = rewrite_report(run, workspace, console)
     facts = _card(run, workspace, decision)
     if args.json:
         more = {"reasons": list(decision.reasons), "new_champion": decision.new_champion, "report": report}
@@ -83,6 +83,8 @@ def _card(run: Run, workspace: Workspace, decision: Decision) -> Card:
 def _judge(run: Run, workspace: Workspace) -> Decision:
     """Judge anew, whatever stands in the run's record: the champion or the policy may be another one now.
 
+    A run that never got so far gets its record; one that did keeps it, and the new decision is put beside it.
+
     Raises:
         InputError: A person, or the time-out, has spoken of it: that stands.
     """
@@ -95,7 +97,12 @@ def _judge(run: Run, workspace: Workspace) -> Decision:
             expected="one that nobody has answered for yet",
             remedy=f"Start a new run with `noria run {run.pipeline.name}`, or see --force.",
         )
-    return promote(run, workspace)
+    if workspace.stage_run(run, "promote") is None:
+        run_stage("promote", promote, run, workspace)
+        return workspace.require(run, "promote", Decision)
+    decision = promote(run, workspace)
+    workspace.lake.replace(run_path(run.pipeline.name, run.run_id, AGAIN), to_json(decision))
+    return decision
 
 
 def _answer(run: Run, workspace: Workspace, console: Console, *, approved: bool, reason: str) -> Decision:

@@ -99,6 +99,9 @@ def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
         print(json.dumps(result, allow_nan=False))  # noqa: T201
     else:
         _tell(console, result)
+    if result["waiting"]:
+        answer = f"noria promote {result['pipeline']} --run {result['run_id']} --approve --reason …"
+        console.print(f"waits for approval: {answer}", highlight=False, markup=False, soft_wrap=True)
     if failure is not None:
         return int(failure.exit_code)
     return int(ExitCode.REJECTED if result["verdict"] == "reject" else ExitCode.OK)
@@ -173,9 +176,6 @@ def _finite(metrics: Metrics) -> dict[str, float | None]:
 def _tell(console: Console, result: dict[str, Any]) -> None:
     if result["verdict"]:
         console.print(f"[bold]{result['verdict']}[/bold]: {'; '.join(result['reasons'])}", highlight=False)
-    if result["waiting"]:
-        answer = f"noria promote {result['pipeline']} --run {result['run_id']} --approve --reason …"
-        console.print(f"waits for approval: {answer}", highlight=False, markup=False, soft_wrap=True)
     if result["report"]:
         console.print(f"report: {result['report']}", highlight=False, soft_wrap=True)
 

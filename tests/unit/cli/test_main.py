@@ -85,9 +85,12 @@ def test_a_second_run_of_a_pipeline_is_told_that_one_is_in_progress(tmp_path: Pa
 @pytest.mark.slow
 def test_run_prints_one_json_object_with_the_verdict(tmp_path: Path) -> None:
     quick = ["--set", "tuning.trials=5", "--set", "evaluation.seeds=2", "--json"]
-    first = noria("run", "students", *quick, home=tmp_path)
+    first = noria("run", "students", *quick, "--set", "gate.approval.timeout_hours=1", home=tmp_path)
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
+    answer = f"noria promote students --run {result['run_id']} --approve --reason"
+    assert (result["verdict"], result["waiting"], result["champion_version"]) == ("promote", True, None)
+    assert f"waits for approval: {answer} …" in first.stderr
     assert {
         "pipeline",
         "run_id",
@@ -105,16 +108,20 @@ def test_run_prints_one_json_object_with_the_verdict(tmp_path: Path) -> None:
     assert result["metrics"]["r2"] > 0.8 > result["baselines"]["dummy"]["r2"]
     assert Path(result["report"]).is_file()
     assert list(result["stages"]) == ["ingest", "validate", "explore", "train", "promote", "report"]
+    approved = noria(*answer.split()[1:], "fine", "--json", home=tmp_path)
+    assert approved.returncode == 0, approved.stderr
+    card = json.loads(approved.stdout)
+    assert (card["champion_version"], card["waiting"], card["approval"]["reason"]) == ("1", False, "fine")
 
     second = noria("run", "students", *quick, home=tmp_path)
     again = json.loads(second.stdout)
     assert (second.returncode, again["verdict"]) == (0, "keep")
     assert again["snapshot"] == result["snapshot"]
     assert again["metrics"] == result["metrics"]
-    assert again["champion_version"] == result["champion_version"]
+    assert (again["champion_version"], again["waiting"]) == ("1", False)
 
     demanding = noria("run", "students", *quick, "--set", "gate.thresholds.0.min=0.999", home=tmp_path)
     rejected = json.loads(demanding.stdout)
     assert (demanding.returncode, rejected["verdict"]) == (3, "reject")
-    assert rejected["champion_version"] == result["champion_version"]
+    assert rejected["champion_version"] == "1"
     assert "0.999" in " ".join(rejected["reasons"])

@@ -63,6 +63,7 @@ def test_the_newest_candidate_is_judged_again_beside_todays_champion(
     assert main(["promote", PUPILS, "--run", weak.run_id, "--json"]) == ExitCode.OK
     first = said(capsys)
     assert (first["verdict"], first["champion_version"], first["new_champion"]) == ("promote", "1", True)
+    assert workspace.require(weak, "promote", Decision).champion_version == "1", "a run that stopped short goes on"
     assert main(["promote", PUPILS]) == ExitCode.OK
     shown = capsys.readouterr()
     assert shown.out.startswith("Promoted") and "verdict: promote" in shown.err
@@ -73,10 +74,28 @@ def test_the_newest_candidate_is_judged_again_beside_todays_champion(
     assert champion(workspace) == "2", "what was champion once is brought back by a rollback alone"
 
 
-def test_a_recorded_verdict_does_not_stand_in_the_way_of_a_new_one(
+def test_the_last_word_on_a_run_is_that_of_its_newest_judgement(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The weak champion came from a run that was kept back at first; the rule has changed in the folder since."""
+    """Kept back beside a strong champion, and promoted after somebody went back to a weak one."""
+    judged(workspace, trained_on=WEAK)
+    judged(workspace)
+    run = judged(workspace)
+    assert workspace.require(run, "promote", Decision).verdict == "keep"
+    assert main(["rollback", PUPILS, "--reason", "a drill"]) == ExitCode.OK
+    capsys.readouterr()
+    assert main(["promote", PUPILS, "--json"]) == ExitCode.OK
+    told = said(capsys)
+    assert (told["verdict"], told["run_id"], told["champion_version"]) == ("promote", run.run_id, "3")
+    assert workspace.require(run, "promote", Decision).verdict == "keep", "a record is not rewritten"
+    last = workspace.decision(run)
+    assert last is not None and (last.verdict, last.new_champion) == ("promote", True)
+    assert "version 3" in Path(told["report"]).read_text(encoding="utf-8")
+
+
+def test_a_policy_that_was_loosened_since_the_run_does_not_help(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = workspace.settings.home / "pipelines"
     write_pipeline(folder, {"thresholds": [{"metric": "r2", "min": 0.99}]})
     run = judged(workspace)
@@ -85,7 +104,7 @@ def test_a_recorded_verdict_does_not_stand_in_the_way_of_a_new_one(
     told = said(capsys)
     assert (told["verdict"], told["run_id"], told["champion_version"]) == ("reject", run.run_id, None)
     write_pipeline(folder)
-    assert main(["promote", PUPILS]) == ExitCode.REJECTED, "a policy that was loosened since does not help"
+    assert main(["promote", PUPILS]) == ExitCode.REJECTED
     assert champion(workspace) is None
 
 
