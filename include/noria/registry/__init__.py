@@ -1,4 +1,4 @@
-"""Which model is the champion, and why. Versions appear only through a verdict that says promote."""
+"""Which model is the champion, and why. Versions appear, and become the champion, only with a signed verdict."""
 
 from noria.registry.base import Registry, open_azureml_registry, open_registry
 

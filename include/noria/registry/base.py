@@ -5,21 +5,17 @@ A back end stores files, versions, tags and aliases, and decides nothing.
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from noria.azure import AzureConnection
-from noria.errors import AccessError, StaleVerdictError, StorageError, UnavailableError, VerdictError
+from noria.errors import StaleVerdictError, StorageError, VerdictError
 from noria.records import Candidate, ChampionVersion, Run, SignedVerdict
-from noria.registry.audit import bytes_finding, findings
-from noria.registry.facts import MODEL, crown_tags, cut, entry_tags, is_part, tags_of
-from noria.registry.package import checked
-from noria.registry.versions import Entry, Stored, Versions
+from noria.registry.facts import crown_tags, cut, entry_tags, is_part, tags_of
+from noria.registry.reading import Reading, sha256_of
+from noria.registry.versions import Entry, Versions
 from noria.verdicts import Keyring
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -38,7 +34,7 @@ class Uploaded:
     tracked_run: str = ""
 
 
-class Registry(ABC):
+class Registry(Reading):
     """Model versions by pipeline name. `champion` is the one in use, `challenger` the last one that was let in.
 
     A version comes in, and becomes the champion, only with a signed verdict for exactly its bytes. The champion is the
@@ -54,30 +50,8 @@ class Registry(ABC):
     """Characters in a tag's value; longer ones are cut."""
 
     def __init__(self, keyring: Keyring, *, staging: bool = False) -> None:
-        self._keyring, self._staging = keyring, staging
-
-    def champion(self, name: str) -> ChampionVersion | None:
-        """The version in use, or none."""
-        versions = self._versions(name)
-        return versions.describe(versions.champion) if versions.champion else None
-
-    def history(self, name: str) -> list[ChampionVersion]:
-        """All versions that say what they are, newest first; those that came in around the verdicts have none."""
-        return self._versions(name).history
-
-    def next_sequence(self, name: str) -> int:
-        """The number that the next champion's verdict has to bear: one more than the last champion's."""
-        return self._versions(name).next_sequence
-
-    def fetch(self, name: str, version: str, folder: Path) -> Path:
-        """Download the model file (skops) of a version into `folder`; its bytes are checked against the tag.
-
-        Raises:
-            InputError: It has other bytes.
-            StorageError: There is no such version, or no such file.
-        """
-        stored = self._present(self._versions(name), version).stored
-        return checked(self._download(stored.source, folder), stored.tags.get(MODEL, "(no tag)"), name, version)
+        super().__init__(keyring)
+        self._staging = staging
 
     def register(self, run: Run, candidate: Candidate, verdict: SignedVerdict, model_file: Path) -> ChampionVersion:
         """Let a candidate in as the challenger; a second call for the same run and bytes changes nothing.
@@ -132,29 +106,7 @@ class Registry(ABC):
         self._follow(name, CHAMPION, version)
         return self._described(name, version)
 
-    def audit(self, name: str) -> list[str]:
-        """What was written around this interface, a sentence each with what to do; none where all is well.
-
-        Versions without a verdict, with one that is forged or for other bytes; an alias that names another version than
-        the signed verdicts do; a champion or challenger whose model file is gone or changed.
-        """
-        versions = self._versions(name)
-        found = findings(versions, self._aliases(name))
-        unread = {id(e): e for e in (versions.champion, versions.challenger) if e}
-        for entry in unread.values():
-            try:
-                self._check_bytes(name, entry)
-            except (VerdictError, StorageError) as error:
-                if isinstance(error, UnavailableError | AccessError):
-                    raise
-                found.append(bytes_finding(versions, entry, error.got))
-        return found
-
     # What a back end gives
-
-    @abstractmethod
-    def _stored(self, name: str) -> list[Stored]:
-        """All versions, also those of others; none if there is no such model."""
 
     @abstractmethod
     def _upload(self, run: Run, candidate: Candidate, model_file: Path) -> Uploaded:
@@ -172,32 +124,11 @@ class Registry(ABC):
     def _write_tags(self, name: str, version: str, tags: Mapping[str, str | None]) -> None:
         """Set tags of a version in this order, or in one write; none takes one away."""
 
-    @abstractmethod
-    def _download(self, source: str, folder: Path) -> Path:
-        """The model file at a place, as it is there now.
-
-        Raises:
-            StorageError: It is gone.
-        """
-
-    @abstractmethod
-    def _aliases(self, name: str) -> Mapping[str, str] | None:
-        """Alias -> version; none if the back end has no such thing."""
-
     def _set_alias(self, name: str, alias: str, version: str) -> None:
         """Move an alias; a back end that has aliases overrides this."""
         raise NotImplementedError(f"{type(self).__name__} has no aliases")
 
     # The rules
-
-    def _versions(self, name: str) -> Versions:
-        return Versions(name, self._stored(name), self._keyring)
-
-    def _present(self, versions: Versions, version: str) -> Entry:
-        if entry := versions.find(version):
-            return entry
-        known = ", ".join(e.stored.version for e in versions.entries) or "(none)"
-        raise StorageError(f"{versions.name} has no version {version}", expected=f"one of {known}")
 
     def _described(self, name: str, version: str) -> ChampionVersion:
         versions = self._versions(name)
@@ -215,7 +146,7 @@ class Registry(ABC):
             "the pipeline": (verdict.pipeline, run.pipeline.name),
             "the run": (verdict.run_id, run.run_id),
             "the candidate's model": (verdict.model_sha256, candidate.model_sha256),
-            "the model file": (verdict.model_sha256, _sha256(model_file)),
+            "the model file": (verdict.model_sha256, sha256_of(model_file)),
             "the holdout": (verdict.holdout_sha256, candidate.holdout_sha256),
             "the snapshot": (verdict.snapshot_id, candidate.snapshot_id),
             "the code": (verdict.code, candidate.code),
@@ -258,7 +189,7 @@ class Registry(ABC):
         """The files first, read back and checked; then the version, which makes them count."""
         files = self._upload(run, candidate, model_file)
         with self._read(files.source) as back:
-            if (got := _sha256(back)) != verdict.model_sha256:
+            if (got := sha256_of(back)) != verdict.model_sha256:
                 raise StorageError(
                     f"the model file at {files.source} was read back with SHA-256 {got}",
                     expected=f"{verdict.model_sha256}, as it was uploaded",
@@ -266,27 +197,6 @@ class Registry(ABC):
                 )
         tags = cut(tags_of(run, candidate, verdict), self.longest_tag)
         return self._create(run, files, tags, verdict.reason, versions)
-
-    def _check_bytes(self, name: str, entry: Entry) -> None:
-        """The version's file has the bytes that its verdict is about.
-
-        Raises:
-            VerdictError: It has others.
-            StorageError: It is gone.
-        """
-        signed = entry.verdict.model_sha256 if entry.verdict else ""
-        with self._read(entry.stored.source) as file:
-            if (got := _sha256(file)) != signed:
-                raise VerdictError(
-                    f"its model file has SHA-256 {got}, and the verdict is about {signed}",
-                    expected=f"the bytes of {name} version {entry.stored.version} as they were judged",
-                    remedy="The file was changed after it was judged. Delete the version, and train again.",
-                )
-
-    @contextmanager
-    def _read(self, source: str) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory() as folder:
-            yield self._download(source, Path(folder))
 
     def _tag(self, name: str, entry: Entry, values: Mapping[str, str]) -> None:
         """Write values, and take away the parts of longer ones that stood there."""
@@ -335,8 +245,3 @@ def open_azureml_registry(connection: AzureConnection, keyring: Keyring, *, stag
     from noria.registry.azureml_registry import AzureMLRegistry
 
     return AzureMLRegistry(connection, keyring, staging=staging)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
