@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from noria.gate.case import Pair
 from noria.gate.discordance import exact
-from noria.gate.influence import influence, standard_error
+from noria.gate.influence import influence
 from noria.gate.luck import Luck, bootstrapped
 from noria.gate.resampling import resample
+from noria.gate.swapping import swapped
 from noria.gate.words import improvement, noise
 from noria.models.metrics import Predicted, positions
 from noria.pipeline import Gate, greater_is_better
@@ -42,12 +42,12 @@ def compare(pair: Pair, policy: Gate, holdout_sha256: str, *, looks: int, leaked
     known = [m for m in pair.problem.metrics if math.isfinite(ours[m]) and math.isfinite(theirs[m])]
     moved = {metric: differences(pair, metric) for metric in known}
     drawn = resample(pair, moved, policy.draws, holdout_sha256)
-    luck = {}
+    swaps_of, luck = swapped(pair, known, policy.draws, holdout_sha256), {}
     for metric in known:
         margin = policy.margin if metric == pair.problem.primary_metric else 0.0
         better = improvement(ours[metric], theirs[metric], metric)
-        error = standard_error(moved[metric])
-        luck[metric] = bootstrapped(better, error, len(pair), drawn[metric], margin=margin, alpha=spent)
+        swaps = swaps_of.get(metric)
+        luck[metric] = bootstrapped(better, moved[metric], drawn[metric], swaps, margin=margin, alpha=spent)
         if metric == "accuracy":
             luck[metric] = _exactly(pair, luck[metric], margin, spent)
     intervals = tuple(_interval(metric, ours[metric], theirs[metric], luck[metric], spent) for metric in known)

@@ -106,10 +106,23 @@ def _roc_auc(actual: np.ndarray, predicted: Predicted) -> np.ndarray:
 
 
 def _auc_of(side: np.ndarray, share: np.ndarray) -> np.ndarray:
+    placed = placements(side, share)
+    return np.where(
+        side, (placed - placed[side].mean()) / side.mean(), (placed - placed[~side].mean()) / (~side).mean()
+    )
+
+
+def placements(side: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """For each of n rows, the share of the rows of the other side to which it stands as it should.
+
+    Args:
+        side: Whether a row is positive.
+        share: Its probability to be.
+    """
     result = np.empty(len(side))
     above, below = share[side], share[~side]
-    result[side] = _centred(_rank(above, np.sort(below))) * len(side) / len(above)
-    result[~side] = _centred(1 - _rank(below, np.sort(above))) * len(side) / len(below)
+    result[side] = _rank(above, np.sort(below))
+    result[~side] = 1 - _rank(below, np.sort(above))
     return result
 
 

@@ -1,8 +1,9 @@
 """How far luck alone goes: bounds of an improvement, the chance of error and the power, from bootstrap draws.
 
-Two intervals are made of the same draws, and the wider side of each counts: the percentiles of the exact improvements,
-which know how bent the metric is, and bootstrap-t on the rows' influences, which knows how uncertain the standard error
-of few rows is and that errors are skewed. Either alone is too bold on a few dozen rows.
+Several ways lead to an interval, and the widest counts: the percentiles of the exact improvements, which know how bent
+the metric is; bootstrap-t on the rows' influences, which knows how uncertain the standard error of few rows is and that
+errors are skewed; and swapping the models' answers, which is right even where they differ on a handful of rows. Each
+alone is too bold somewhere.
 Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 12 and 13.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from noria.gate.influence import standard_error
 from noria.gate.resampling import Draws
 
 POWER = 0.8
@@ -41,34 +43,34 @@ class Luck:
     method: str
 
 
-def bootstrapped(improvement: float, error: float, rows: int, draws: Draws, *, margin: float, alpha: float) -> Luck:
+def bootstrapped(
+    improvement: float, influences: np.ndarray, draws: Draws, swapped: np.ndarray | None, *, margin: float, alpha: float
+) -> Luck:
     """What bootstrap draws say of an improvement.
 
     Args:
         improvement: Found on the rows.
-        error: Its standard error.
-        rows: How many.
+        influences: Of each of n rows on it.
         draws: Of the rows.
+        swapped: The improvement where the models' answers are swapped at random, if that was done.
         margin: What the improvement has to exceed.
         alpha: One-sided chance of error.
     """
-    freedom, moved = rows - 1, draws.improvements - improvement
-    below = [(draws.statistics, error), (-moved, 1.0)]
-    above = [(-draws.statistics, error), (moved, 1.0)]
+    freedom, error = len(influences) - 1, standard_error(influences)
+    moved, swaps = draws.improvements - improvement, [] if swapped is None else [swapped]
+    below = [(draws.statistics, error), (-moved, 1.0), *((values, 1.0) for values in swaps)]
+    above = [(-draws.statistics, error), (moved, 1.0), *((-values, 1.0) for values in swaps)]
     down = max(_quantile(values, alpha, freedom) * unit for values, unit in below)
     up = max(_quantile(values, alpha, freedom) * unit for values, unit in above)
     ahead = improvement - margin
-    if error > 0:
-        p_value = max(_chance(values, ahead / unit, freedom) for values, unit in below)
-    else:
-        p_value = float(ahead <= 0)
+    p_value = max(_chance(values, ahead / unit, freedom) for values, unit in below if unit > 0)
     return Luck(
         improvement=improvement,
         low=improvement - down,
         high=improvement + up,
         p_value=p_value,
         detectable=margin + down + float(stats.t.isf(1 - POWER, freedom)) * error,
-        method="paired bootstrap",
+        method="paired bootstrap" + (", and the models' answers swapped at random" if swaps else ""),
     )
 
 

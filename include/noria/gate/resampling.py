@@ -2,9 +2,9 @@
 
 Metrics are functions of weighted sums over the rows, so a batch of draws is one matrix product of weights (how many
 times a draw has each row) and columns. It is done in single precision: columns are differences between the models
-wherever a metric allows, so that rounding is seven digits below the difference. What no sum gives, the area under the ROC curve and the mean absolute deviation
-from a mean that moves, is found by cumulative sums over sorted rows. Weights live only for a batch, so memory stays
-bounded however many rows and draws there are.
+wherever a metric allows, so that rounding is seven digits below the difference. What no sum gives, the area under the
+ROC curve and the mean absolute deviation from a mean that moves, is found by cumulative sums over sorted rows. Weights
+live only for a batch, so memory stays bounded however many rows and draws there are.
 """
 
 from __future__ import annotations

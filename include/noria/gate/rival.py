@@ -42,7 +42,7 @@ def of(case: Case, policy: Gate) -> tuple[Rule, Comparison | None]:
 def _judged(case: Case, policy: Gate, comparison: Comparison, found: Interval, who: str) -> Rule:
     margin = policy.margin
     ahead = found.improvement - margin > noise(found.champion)
-    passed = ahead and found.p_value <= comparison.alpha_spent
+    passed = ahead and found.low > margin and found.p_value <= comparison.alpha_spent
     ours, theirs = told_apart(found.candidate, found.champion)
     verb = "beats" if passed else "does not beat"
     by = f" by more than {margin:g}" if margin else ""
@@ -59,7 +59,8 @@ def _why(found: Interval, comparison: Comparison, *, ahead: bool) -> str:
     if not ahead:
         return "it is not ahead by more than the margin" if found.improvement > 0 else "it is not ahead"
     look = f" (the {comparison.looks}. look at these rows)" if comparison.looks > 1 else ""
-    return f"luck alone would do that with a chance of {found.p_value:.3g}, and {comparison.alpha_spent:.3g} is allowed{look}"
+    chance, allowed = f"{found.p_value:.3g}", f"{comparison.alpha_spent:.3g}"
+    return f"luck alone would do that with a chance of {chance}, and {allowed} is allowed{look}"
 
 
 def _needed(found: Interval, comparison: Comparison, margin: float) -> str:
