@@ -167,6 +167,7 @@ STATES: dict[str, Callable[[], Decision]] = {
     ),
     "kept_worse": lambda: kept(0.832, 0.011),
     "kept_not_better": lambda: kept(0.855, 0.011),
+    "kept_alike": lambda: kept(0.858, 0.0),
     "unscorable": _unscorable,
     "undefined": _undefined,
     "rejected": lambda: decision("reject"),

@@ -9,8 +9,10 @@ from typing import Literal
 
 from noria.records import Interval, Rule, SliceResult
 from noria.report.charts import Scale
+from noria.report.wording import alike
 
 _AIR = 1.12
+Outcome = Literal["better", "unclear", "worse", "same", "undefined"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class ForestRow:
     """One metric's improvement with its interval; zero is at 50 in every row, each row has a scale of its own."""
 
     interval: Interval
-    outcome: Literal["better", "unclear", "worse", "undefined"]
+    outcome: Outcome
     low: float
     high: float
     point: float
@@ -69,14 +71,16 @@ def _forest_row(interval: Interval, margin: float) -> ForestRow:
         low=100 * scale.share(interval.low),
         high=100 * scale.share(interval.high),
         point=100 * scale.share(interval.improvement),
-        detectable=100 * scale.share(detectable) if detectable is not None and math.isfinite(detectable) else None,
+        detectable=100 * scale.share(detectable) if detectable and math.isfinite(detectable) else None,
         margin=100 * scale.share(margin) if margin else None,
     )
 
 
-def _outcome(interval: Interval, margin: float) -> Literal["better", "unclear", "worse", "undefined"]:
+def _outcome(interval: Interval, margin: float) -> Outcome:
     if not math.isfinite(interval.improvement):
         return "undefined"
+    if alike(interval):
+        return "same"
     if interval.low > margin:
         return "better"
     return "worse" if interval.high < 0 else "unclear"

@@ -154,6 +154,8 @@ def _compared(decision: Decision, interval: Interval, margin: float, *, passed: 
         return f"It is better than version {decision.previous_champion}{by}, and by more than luck explains"
     if not math.isfinite(better):
         return "Which of the two is better cannot be told"
+    if alike(interval):
+        return "The candidate does exactly as well as the champion"
     if better <= 0:
         return f"The candidate is {'worse' if interval.high < 0 else 'not better'} than the champion"
     if better <= margin:
@@ -166,18 +168,30 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
+def alike(interval: Interval) -> bool:
+    """Whether there is no difference at all, not even in single rows."""
+    return interval.improvement == interval.low == interval.high == 0
+
+
+def _chances(interval: Interval, rows: int) -> list[str]:
+    said = []
+    if interval.detectable is not None and math.isfinite(interval.detectable):
+        seen = f"{signed(interval.detectable).removeprefix('+')} {metric_in_text(interval.metric)}"
+        said.append(f"With {rows:,} rows an improvement of {seen} would have been seen in 4 of 5 cases.")
+    if math.isfinite(interval.p_value):
+        chance = percent(interval.p_value) if interval.p_value >= 0.0005 else "less than 0.05 %"
+        said.append(f"A model that is no better would have done as well in {chance} of such comparisons.")
+    return said
+
+
 def luck(decision: Decision, pipeline: Pipeline) -> tuple[str, ...]:
     """What these rows could have shown, how many candidates they were shown to, and how likely chance is."""
     comparison, first = decision.comparison, primary(decision, pipeline.primary_metric)
     if comparison is None or first is None:
         return ()
-    rows, said = comparison.rows, []
-    if first.detectable is not None:
-        seen = f"{signed(first.detectable).removeprefix('+')} {metric_in_text(first.metric)}"
-        said.append(f"With {rows:,} rows an improvement of {seen} would have been seen in 4 of 5 cases.")
-    if math.isfinite(first.p_value):
-        chance = percent(first.p_value) if first.p_value >= 0.0005 else "less than 0.05 %"
-        said.append(f"A model that is no better would have done as well in {chance} of such comparisons.")
+    said = ["The two models answer these rows alike: there is nothing that luck could explain."]
+    if not alike(first):
+        said = _chances(first, comparison.rows)
     spent, whole = percent(comparison.alpha_spent), percent(comparison.alpha)
     which = ordinal(comparison.looks) if comparison.looks > 1 else "first"
     cut = f"so the chance of error was cut from {whole} to {spent}"

@@ -55,6 +55,7 @@ def words(text: str) -> str:
         ("kept_by_luck", "kept", "Champion kept", "The candidate is better, but not by more than luck explains:"),
         ("kept_worse", "kept", "Champion kept", "The candidate is worse than the champion: R² 0.832 against 0.858"),
         ("kept_not_better", "kept", "Champion kept", "The candidate is not better than the champion: R² 0.855"),
+        ("kept_alike", "kept", "Champion kept", "The candidate does exactly as well as the champion: R² 0.858"),
         ("unscorable", "kept", "Champion kept", "The champion could not be compared with the candidate, and that is"),
         ("undefined", "kept", "Champion kept", "Which of the two is better cannot be told: R² 0.864 against undefined"),
         ("rejected", "rejected", "Rejected", "It does not reach a bound that the policy sets: r2 0.71 is not at"),
@@ -130,6 +131,9 @@ def test_luck_in_words(pipeline: Pipeline) -> None:
     assert "with a chance of error of 3 %; those that follow share the rest of 5 %" in first.luck[2]
     assert first.leaked is None
     assert card_of(judged.STATES["first"](), pipeline).luck == ()
+    alike = card_of(judged.STATES["kept_alike"](), pipeline)
+    assert alike.luck[0] == "The two models answer these rows alike: there is nothing that luck could explain."
+    assert "would have been seen" not in " ".join(alike.luck)
 
 
 def test_luck_is_told_of_the_metric_that_decides(pipeline: Pipeline) -> None:

@@ -61,7 +61,7 @@ def test_what_is_no_number_or_has_no_end_stays_inside() -> None:
     nothing = judged.interval("r2", math.nan, 0.858, 0.004, p_value=1.0)
     equal = judged.interval("r2", 0.858, 0.858, 0.0)
     drawn = forest([endless, nothing, equal], "r2", 0.0)
-    assert [row.outcome for row in drawn] == ["unclear", "undefined", "unclear"]
+    assert [row.outcome for row in drawn] == ["unclear", "undefined", "same"]
     assert (drawn[0].low, drawn[0].high, drawn[0].detectable) == (0, 100, None)
     assert drawn[2].point == 50
     assert all(0 <= place <= 100 for row in drawn for place in (row.low, row.high, row.point))
