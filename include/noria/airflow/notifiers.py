@@ -6,6 +6,7 @@ that cannot be sent changes no run; the error is in the log of the process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
@@ -15,7 +16,13 @@ from noria.airflow.connections import open_workspace
 from noria.airflow.defaults import APPROVE_TASK
 from noria.airflow.links import approval_url, data_docs_url, report_url, run_url
 from noria.airflow.pages import find_pages
-from noria.airflow.verdict_alerts import failed_rollback_alert, rollback_alert, verdict_alert, waiting_alert
+from noria.airflow.verdict_alerts import (
+    failed_rollback_alert,
+    forced_alerts,
+    rollback_alert,
+    verdict_alert,
+    waiting_alert,
+)
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline
 from noria.records import Rollback, Run
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 Links = list[tuple[str, str]]
+Alerts = Sequence[Alert]
 SMTP_CONNECTION = "smtp_default"
 SENDER = "noria@localhost"
 """Where the connection names no `from_email`."""
@@ -44,12 +52,12 @@ class _RunNotifier(BaseNotifier):
         workspace = open_workspace(Settings.from_env())
         run_id = safe_run_id(context["run_id"])
         run = self._run(run_id, workspace)
-        alert = self.compose(run_id, run, workspace, _links(context["dag"].dag_id, context["run_id"], run, workspace))
-        if alert is not None:
+        links = _links(context["dag"].dag_id, context["run_id"], run, workspace)
+        for alert in self.compose(run_id, run, workspace, links):
             self._send(alert)
 
-    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert | None:
-        """The alert of a run, or none."""
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
+        """The alerts of a run, or none."""
         raise NotImplementedError
 
     def _run(self, run_id: str, workspace: Workspace) -> Run | None:
@@ -70,17 +78,19 @@ class _RunNotifier(BaseNotifier):
 class FailureNotifier(_RunNotifier):
     """Mail about a failed run, or data that failed validation."""
 
-    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert:
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert of a run that ended badly."""
-        return failure_alert(self.pipeline, run_id, run, workspace, links)
+        return [failure_alert(self.pipeline, run_id, run, workspace, links)]
 
 
 class VerdictNotifier(_RunNotifier):
     """Mail about what became of a candidate; a champion that just stays is no news."""
 
-    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert | None:
-        """The alert of a run that ended well, if there is news."""
-        return verdict_alert(run, workspace, links) if run else None
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
+        """The alerts of a run that ended well, if there is news."""
+        if run is None:
+            return []
+        return [*forced_alerts(run, workspace, links), *_one(verdict_alert(run, workspace, links))]
 
 
 class WaitingNotifier(_RunNotifier):
@@ -94,29 +104,33 @@ class WaitingNotifier(_RunNotifier):
         except Exception as error:
             self.log.warning("the mail about the candidate that waits was not sent: %s", error)
 
-    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert | None:
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert with the address where to answer."""
-        return waiting_alert(run, workspace, [("Approve or decline", self._answer_at), *links]) if run else None
+        links = [("Approve or decline", self._answer_at), *links]
+        return _one(waiting_alert(run, workspace, links)) if run else []
 
 
 class RollbackNotifier(_RunNotifier):
     """Mail about a rollback."""
 
-    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert:
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert of a rollback that went well."""
         from noria.stages.rollback import rollback_path
 
-        return rollback_alert(
-            Rollback.model_validate_json(workspace.lake.read(rollback_path(self.pipeline, run_id))), links
-        )
+        record = workspace.lake.read(rollback_path(self.pipeline, run_id))
+        return [rollback_alert(Rollback.model_validate_json(record), links)]
 
 
 class FailedRollbackNotifier(_RunNotifier):
     """Mail about a rollback that did not happen."""
 
-    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alert:
+    def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert of a rollback that failed."""
-        return failed_rollback_alert(self.pipeline, run_id, workspace, links)
+        return [failed_rollback_alert(self.pipeline, run_id, workspace, links)]
+
+
+def _one(alert: Alert | None) -> Alerts:
+    return [alert] if alert else []
 
 
 def _links(dag_id: str, run_id: str, run: Run | None, workspace: Workspace) -> Links:

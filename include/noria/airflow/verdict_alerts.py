@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from noria.airflow.alerts import Alert, because, last_lines
 from noria.airflow.defaults import NOBODY
+from noria.errors import NoriaError
 from noria.pipeline import Pipeline, Threshold
-from noria.records import Candidate, ChampionVersion, Decision, Metrics, Rollback, Run
+from noria.records import Candidate, ChampionVersion, Decision, LedgerEntry, Metrics, Rollback, Run
 from noria.workspace import Workspace
 
 if TYPE_CHECKING:
     from noria.report.card import Card
 
+log = logging.getLogger(__name__)
 GOOD = ("first", "promoted")
 Links = Sequence[tuple[str, str]]
 
@@ -43,6 +47,23 @@ def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
         rows=rows,
         links=links,
     )
+
+
+def forced_alerts(run: Run, workspace: Workspace, links: Links) -> Sequence[Alert]:
+    """What people have promoted by force since the run before this one: a command sends no mail of its own."""
+    try:
+        entries = list(workspace.ledger(run.pipeline.name).entries())
+    except NoriaError as error:  # a history in trouble must not keep other mails back; `noria doctor` tells it
+        log.warning("whether something was promoted by force is not known: %s", error)
+        return ()
+    own = next((number for number, entry in enumerate(entries) if entry.run_id == run.run_id), len(entries))
+    since = itertools.takewhile(lambda entry: entry.event in ("forced", "rolled_back"), reversed(entries[:own]))
+    forced = [entry for entry in since if entry.event == "forced"]
+    if not forced:
+        return ()
+    history, _problems = _history(run, workspace)
+    reasons = {version.version: version.forced for version in history}
+    return [_forced(entry, reasons.get(entry.version or ""), links) for entry in reversed(forced)]
 
 
 def waiting_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
@@ -78,6 +99,19 @@ def failed_rollback_alert(pipeline: str, run_id: str, workspace: Workspace, link
         links=links,
         log_stage="rollback",
         log=log,
+    )
+
+
+def _forced(entry: LedgerEntry, reason: str | None, links: Links) -> Alert:
+    return Alert(
+        entry.pipeline,
+        f"PROMOTED BY FORCE past the gate, version {entry.version}: {reason or entry.by}",
+        details=[
+            f"It was on {entry.at:%Y-%m-%d %H:%M} UTC; the candidate is of run {entry.run_id}.",
+            f"The champion before was version {entry.champion_before or '(none)'}.",
+            *(f"The gate had said: {said}" for said in entry.reasons),
+        ],
+        links=links,
     )
 
 

@@ -24,7 +24,7 @@ from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
 from noria.pipeline import Pipeline, load_spec
-from noria.records import Approval, Decision, Report, Rollback, Run
+from noria.records import Approval, Decision, LedgerEntry, LedgerEvent, Report, Rollback, Run
 from noria.settings import CHECKOUT, Settings
 from noria.stages.rollback import rollback_path
 from noria.workspace import Workspace, run_path, safe_run_id, to_json
@@ -273,6 +273,47 @@ def test_what_else_is_news(
     assert fact in mail.text
     assert fact in html.unescape(page(mail))
     assert "#b42318" in page(mail), "this is no good news"
+
+
+def entry(event: LedgerEvent, run_id: str, version: str | None = None) -> LedgerEntry:
+    return LedgerEntry(
+        pipeline="students",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        event=event,
+        run_id=run_id,
+        model_sha256=run_id * 8,
+        holdout_sha256="0" * 64,
+        policy_sha256="0" * 64,
+        version=version,
+        champion_before="2",
+        champion_after=version or "2",
+        by="anna" if event == "forced" else "gate",
+        reasons=("r2 0.71 against at least 0.8",),
+        verdict_id=f"{event}{run_id}",
+    )
+
+
+def test_what_was_forced_since_the_run_before_is_told_by_this_one(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [
+        ("forced", "first", "1"),  # told by the run that followed
+        ("kept", "second", None),
+        ("forced", "second", "3"),
+        ("rolled_back", "second", "2"),
+        ("forced", "second", "4"),
+        ("kept", run.run_id, None),
+        ("forced", run.run_id, "5"),  # the next run will tell
+    ]
+    for number, (event, run_id, version) in enumerate(events):
+        line = entry(event, run_id, version)
+        workspace.ledger("students").append(line.model_copy(update={"verdict_id": str(number)}))
+    done(workspace, run, "promote", decision("keep"))
+    mails = send(VerdictNotifier(students), workspace, monkeypatch)
+    assert [mail.subject for mail in mails] == [
+        f"[Noria] students: PROMOTED BY FORCE past the gate, version {version}: anna" for version in "34"
+    ]
+    assert "The gate had said: r2 0.71 against at least 0.8" in mails[0].text
 
 
 def test_the_last_word_counts(
