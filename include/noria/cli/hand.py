@@ -56,17 +56,16 @@ def stated(reason: str | None) -> str:
 
 
 @contextlib.contextmanager
-def show_log() -> Iterator[None]:
-    """Noria's own log on standard error while the context lasts."""
+def at_work(console: Console, what: str) -> Iterator[None]:
+    """Show that something goes on, and what Noria warns of meanwhile; the rest of its log says what the card says."""
     log, handler = logging.getLogger("noria"), logging.StreamHandler()
-    before = log.level
+    handler.setLevel(logging.WARNING)
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
     try:
-        yield
+        with console.status(what):
+            yield
     finally:
         log.removeHandler(handler)
-        log.setLevel(before)
 
 
 def rewrite_report(run: Run, workspace: Workspace, console: Console) -> str | None:

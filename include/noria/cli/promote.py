@@ -13,7 +13,7 @@ import json
 
 from rich.console import Console
 
-from noria.cli.hand import add_home_and_json, rewrite_report, show_log, stated, user
+from noria.cli.hand import add_home_and_json, at_work, rewrite_report, stated, user
 from noria.cli.runs import newest
 from noria.errors import ExitCode, InputError, NoriaError
 from noria.jobs.runner import run_stage
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     answers = args.approve or args.decline
     run = newest(workspace, args.name, args.run, waiting=answers)
     console.print(f"{args.name} run {run.run_id}", markup=False)
-    with show_log():
+    with at_work(console, "judging …"):
         if args.force:
             decision = _force(run, workspace, console, reason)
         elif answers:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from noria.cli.hand import add_home_and_json, show_log, stated, user
+from rich.console import Console
+
+from noria.cli.hand import add_home_and_json, at_work, stated, user
 from noria.cli.runs import known_pipeline
 from noria.errors import ExitCode
 from noria.settings import Settings
@@ -29,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     known_pipeline(workspace, args.name)
     from noria.stages.rollback import rollback
 
-    with show_log():
+    with at_work(Console(stderr=True), "scoring …"):
         done = rollback(args.name, workspace, to=args.to, by=user(), reason=reason)
     if args.json:
         print(done.model_dump_json())  # noqa: T201

@@ -37,8 +37,13 @@ def crown(case: Case, ruling: Ruling) -> Decision:
     verdict, own = ruling.verdict, case.own(case.production)
     version = own if own is not None and _is_past(own, verdict) else _crown(case, verdict)
     log.info("version %s of %s is registered", version.version, case.name)
-    event: LedgerEvent = "forced" if verdict.action == "force" else "promoted"
-    enter(case, event, ruling.decision, at=verdict.issued_at, version=version.version, crowned=True, by=verdict.by)
+    event: LedgerEvent = "promoted"
+    reasons = ruling.decision.reasons
+    if verdict.action == "force":
+        event = "forced"
+        reasons = (verdict.reason, f"the gate said {ruling.decision.verdict}: {'; '.join(reasons)}")
+    at, number = verdict.issued_at, version.version
+    enter(case, event, ruling.decision, at=at, version=number, crowned=True, by=verdict.by, reasons=reasons)
     champion = case.production.champion(case.name)
     return _carried_out(ruling.decision, version.version, champion.version if champion else None)
 

@@ -66,7 +66,7 @@ def test_the_newest_candidate_is_judged_again_beside_todays_champion(
     assert workspace.require(weak, "promote", Decision).champion_version == "1", "a run that stopped short goes on"
     assert main(["promote", PUPILS]) == ExitCode.OK
     shown = capsys.readouterr()
-    assert shown.out.startswith("Promoted") and "verdict: promote" in shown.err
+    assert shown.out.startswith("Promoted") and strong.run_id in shown.err
     assert champion(workspace) == "2"
     newest = workspace.registry.champion(PUPILS)
     assert newest is not None and newest.run_id == strong.run_id
@@ -177,7 +177,9 @@ def test_force_is_loud_and_is_told_for_ever(workspace: Workspace, capsys: pytest
     forced = workspace.registry.champion(PUPILS)
     assert forced is not None and (forced.version, forced.run_id) == ("2", weak.run_id)
     assert forced.forced is not None and "ada" in forced.forced and "the boss wants it" in forced.forced
-    assert workspace.ledger(PUPILS).entries()[-1].event == "forced"
+    entry = workspace.ledger(PUPILS).entries()[-1]
+    assert (entry.event, entry.by, entry.reasons[0]) == ("forced", "ada", "the boss wants it")
+    assert entry.reasons[1].startswith(f"the gate said {verdict.verdict}: ")
     later = judged(workspace)
     assert main(["promote", PUPILS, "--run", later.run_id, "--json"]) == ExitCode.OK
     assert [f["version"] for f in said(capsys)["forced_versions"]] == ["2"], "a later card tells it as well"
@@ -261,9 +263,10 @@ def test_rollback_needs_a_reason_a_pipeline_and_a_champion(
         assert message in capsys.readouterr().err
 
 
-def test_whoever_acts_is_named_by_the_operating_system(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_has_no_name_cannot_act(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: (_ for _ in ()).throw(KeyError("uid 4711")))
-    judged(workspace)
-    judged(workspace, trained_on=WEAK)
+    propose(workspace)
     assert main(["promote", PUPILS, "--force", "--reason", "x"]) == ExitCode.BAD_INPUT
-    assert champion(workspace) == "1"
+    assert "has no name for user" in capsys.readouterr().err and champion(workspace) is None
