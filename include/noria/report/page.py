@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _MOST_GROUPS = 16
+_TURNS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F))
 
 
 @cache
@@ -29,6 +30,7 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_in_order,
     )
     filters = (
         formats.number,
@@ -48,6 +50,11 @@ def templates() -> Environment:
     )
     environment.filters.update({f.__name__: f for f in filters})
     return environment
+
+
+def _in_order(value: object) -> object:
+    """A value without the characters that turn the direction of writing: they would reorder what follows them."""
+    return value.translate(_TURNS) if type(value) is str else value
 
 
 def render_report(document: Document) -> str:

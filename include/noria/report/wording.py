@@ -12,6 +12,8 @@ from noria.report.formats import apart, metric_in_text, moment, ordinal, percent
 State = Literal["first", "promoted", "kept", "rejected", "waiting", "declined", "forced", "dry_run", "late"]
 STATES: tuple[State, ...] = get_args(State)
 """What may become of a candidate."""
+NOBODY = "nobody"
+"""Who has declined where the time to answer ran out."""
 
 _HEADLINES: dict[State, str] = {
     "first": "First champion",
@@ -238,6 +240,8 @@ def approval(decision: Decision, pipeline: Pipeline, run_id: str) -> str | None:
 
 
 def _answered(answer: Approval) -> str:
+    if answer.by == NOBODY:
+        return f"Nobody answered in time, {moment(answer.at)}: {answer.reason or 'the champion stays'}"
     said = "Approved" if answer.approved else "Declined"
     against = f", compared with version {answer.previous_champion}" if answer.previous_champion else ""
     return f"{said} by {answer.by}, {moment(answer.at)}{against}: {answer.reason or 'no reason given'}"

@@ -157,6 +157,9 @@ def test_a_card_of_a_candidate_that_waits_says_for_whom_and_what_to_do(pipeline:
     assert card_of(judged.STATES["approved"](), pipeline).approval_text == approved
     declined = "Declined by ada, 2026-05-04 05:00 UTC, compared with version 2: group C needs a look"
     assert card_of(judged.STATES["declined"](), pipeline).approval_text == declined
+    late = judged.approval(approved=False).model_copy(update={"by": "nobody", "reason": "no answer within 12 hours"})
+    silent = card_of(judged.STATES["declined"]().model_copy(update={"approval": late}), pipeline)
+    assert silent.approval_text == "Nobody answered in time, 2026-05-04 05:00 UTC: no answer within 12 hours"
 
 
 def test_the_way_back_is_told_where_there_is_one(pipeline: Pipeline) -> None:

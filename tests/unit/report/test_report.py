@@ -44,6 +44,13 @@ def test_the_report_is_small(document: Document) -> None:
     assert len(render_report(document).encode()) < 200_000
 
 
+def test_no_name_turns_the_direction_of_what_follows(document: Document) -> None:
+    turned = judged.decision(rules=(judged.rule("rows", name="a\u202egpj.b\u2066c\u200f", detail="d"),))
+    page = render_report(replace(document, decision=turned))
+    assert "agpj.bc" in page
+    assert not set(page) & set("\u202e\u2066\u200f")
+
+
 def evil_decision() -> Decision:
     """Everything in it that is text is hostile."""
     decision = judged.STATES["slice_fails"]()
