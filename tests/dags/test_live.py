@@ -6,8 +6,8 @@ import contextlib
 import os
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,21 +15,36 @@ import psutil
 import pytest
 
 from noria.errors import InputError
+from noria.jobs.runner import run_stage
 from noria.launcher.stack import Stack
 from noria.mailbox import inbox
+from noria.records import Decision, Snapshot, ValidationReport
 from noria.settings import CHECKOUT, Settings
+from noria.stages.by_hand import approve
+from noria.stages.ingest import ingest
+from noria.stages.promote import promote
+from noria.stages.release import release
+from noria.stages.train import train
+from noria.workspace import Workspace, safe_run_id
 from tests.support.http_server import Server, Slow, Status, serve
+from tests.support.runs import done
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 STUDENTS = (CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml").read_text()
 PATIENCE_SECONDS = 240
+ASKING = """gate:
+  approval: { timeout_hours: 1, approvers: [admin] }
+  beat_champion: advisory
+"""
+QUICK = {"estimators": '[{"kind": "linear"}]', "tuning.trials": "1", "evaluation.seeds": "2"}
 
 
 class World:
     """A running Airflow with pipelines of its own, and a server that they take their data from."""
 
-    def __init__(self, stack: Stack, home: Path, server: Server) -> None:
-        self.api, self.url, self.home, self.server = stack.api, stack.url, home, server
+    def __init__(self, stack: Stack, workspace: Workspace, server: Server) -> None:
+        self.api, self.url, self.home, self.server = stack.api, stack.url, workspace.settings.home, server
+        self.workspace = workspace
         login = {"username": stack.user, "password": stack.password}
         token = httpx.post(f"{stack.url}/auth/token", json=login).json()["access_token"]
         self.http = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
@@ -44,6 +59,33 @@ class World:
         wait(lambda: self.api.dag(dag), f"{dag} to be found")
         return self.api.trigger(dag, conf)
 
+    def answer(self, pipeline: str, run_id: str, option: str, reason: str) -> dict[str, Any]:
+        """Answer the question of a run as the UI does, once it is put; what Airflow had been told to ask."""
+        run = f"dags/{pipeline}__retrain/dagRuns/{urllib.parse.quote(run_id, safe='')}"
+        path = f"{run}/taskInstances/approve/-1/hitlDetails"
+
+        def waits() -> bool:
+            assert not self.ended(pipeline, run_id), "the run ended, and nobody was asked"
+            task = self.tasks(pipeline, run_id).get("approve", {})
+            return bool(task.get("state") == "awaiting_input")
+
+        wait(waits, f"{pipeline} to ask")
+        asked: dict[str, Any] = self.get(path)
+        body = {"chosen_options": [option], "params_input": {"reason": reason}}
+        self.http.patch(f"/api/v2/{path}", json=body).raise_for_status()
+        return asked
+
+    def decision(self, pipeline: str, run_id: str) -> Decision:
+        """The last word on a run's candidate."""
+        decision = self.workspace.decision(self.workspace.load_run(pipeline, safe_run_id(run_id)))
+        assert decision is not None
+        return decision
+
+    def events(self, pipeline: str) -> list[dict[str, Any]]:
+        """What has happened to the asset of a pipeline's model, oldest first."""
+        found = self.get("assets/events?limit=100&order_by=timestamp")["asset_events"]
+        return [event for event in found if event["name"] == f"{pipeline}_champion"]
+
     def tasks(self, pipeline: str, run_id: str) -> dict[str, dict[str, Any]]:
         return {task["task_id"]: task for task in self.api.tasks(f"{pipeline}__retrain", run_id)}
 
@@ -57,9 +99,10 @@ class World:
         run = self.api.run(f"{pipeline}__retrain", run_id)
         return run if run["state"] in ("success", "failed") else None
 
-    def mail(self, pipeline: str) -> inbox.Mail:
+    def mail(self, pipeline: str, about: str = "") -> inbox.Mail:
         """The mail about a pipeline, which comes a moment after the run's end."""
-        return wait(lambda: [m for m in inbox.read(self.home) if f"] {pipeline}:" in m.subject], "a mail")[0]
+        start = f"] {pipeline}: {about}"
+        return wait(lambda: [m for m in inbox.read(self.home) if start in m.subject], f"a mail “{start}”")[0]
 
 
 def wait(condition: Callable[[], Any], what: str) -> Any:
@@ -71,6 +114,25 @@ def wait(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"waited {PATIENCE_SECONDS} s for {what}")
 
 
+def first_champion(workspace: Workspace) -> None:
+    """Version 1 of `asked`, whose stages run here."""
+    run = workspace.create_run(
+        "asked", overrides={**QUICK, "estimators": '[{"kind": "ridge", "params": {"alpha": 30}}]'}
+    )
+    run_stage("ingest", ingest, run, workspace)
+    snapshot = workspace.require(run, "ingest", Snapshot)
+    done(
+        workspace,
+        run,
+        "validate",
+        ValidationReport(snapshot_id=snapshot.snapshot_id, success=True, results=(), docs=""),
+    )
+    run_stage("train", train, run, workspace)
+    run_stage("promote", promote, run, workspace)
+    approve(run, workspace, approved=True, by="admin", reason="the first one")
+    run_stage("release", release, run, workspace)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("live")
@@ -78,12 +140,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         folder = root / "pipelines" / name
         folder.mkdir(parents=True)
         (folder / "pipeline.yaml").write_text(STUDENTS.replace("name: students", f"name: {name}", 1))
+    for name in ("asked", "declined"):
+        folder = root / "pipelines" / name
+        folder.mkdir(parents=True)
+        asking = STUDENTS.replace("name: students", f"name: {name}", 1).replace("gate:", ASKING, 1)
+        (folder / "pipeline.yaml").write_text(asking)
     (root / "pipelines" / "broken").mkdir()
     (root / "pipelines" / "broken" / "pipeline.yaml").write_text(STUDENTS.replace("target:", "traget:", 1))
     environment = {"NORIA_PIPELINES": str(root / "pipelines"), "PATH": os.environ["PATH"]}
     settings = Settings.from_env(environment, home=root / "home")
+    workspace = Workspace.open(settings)
+    first_champion(workspace)
     with serve() as server, Stack(settings, port=0, scheduled_runs=False, tell=print) as stack:
-        yield World(stack, settings.home, server)
+        yield World(stack, workspace, server)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +165,8 @@ def runs(world: World) -> dict[str, str]:
         "gone": world.trigger("gone", source="file:///no/such/file.csv"),
         "flaky": world.trigger("flaky", source=flaky),
         "killed": world.trigger("killed", source=killed),
+        "asked": world.trigger("asked", overrides=QUICK),
+        "declined": world.trigger("declined", overrides=QUICK),
     }
 
 
@@ -170,3 +241,65 @@ def test_a_task_that_is_killed_every_time_raises_a_mail(world: World, runs: dict
     assert len(killed) == 3, "the first try and two retries"
     assert world.tasks("killed", runs["killed"])["report"]["state"] == "success"
     assert world.mail("killed").subject == "[Noria] killed: the run failed in ingest: it ended without a word"
+
+
+def test_a_candidate_that_somebody_approves_becomes_the_champion(world: World, runs: dict[str, str]) -> None:
+    run_id = runs["asked"]
+    asked = world.answer("asked", run_id, "Approve", "the groups look right")
+    assert asked["subject"] == "May this model become the champion of asked in place of version 1?"
+    assert "Compared with the champion" in asked["body"]
+    assert [user["id"] for user in asked["assigned_users"]] == ["admin"]
+    champion = world.workspace.registry.champion("asked")
+    assert champion is not None
+    assert champion.version == "1", "nothing changes before the answer"
+
+    assert world.end("asked", run_id) == "success"
+    decision = world.decision("asked", run_id)
+    assert decision.new_champion
+    assert decision.approval is not None
+    assert (decision.approval.by, decision.approval.reason) == ("admin", "the groups look right")
+    champion = world.workspace.registry.champion("asked")
+    assert champion is not None
+    assert champion.version == decision.champion_version != "1"
+    mail = world.mail("asked", "candidate waits for approval")
+    assert f"{world.url}/dags/asked__retrain/runs/" in mail.text.partition("Approve or decline: ")[2]
+    assert "Approved by admin" in world.mail("asked", "new champion").text
+    (event,) = world.events("asked")
+    assert event["extra"]["version"] == champion.version
+    assert event["source_task_id"] == "release"
+
+
+def test_a_candidate_that_somebody_declines_does_not(world: World, runs: dict[str, str]) -> None:
+    world.answer("declined", runs["declined"], "Reject", "the term has not ended")
+    assert world.end("declined", runs["declined"]) == "success"
+    assert {task["state"] for task in world.tasks("declined", runs["declined"]).values()} == {"success"}
+    assert world.workspace.registry.champion("declined") is None
+    assert world.decision("declined", runs["declined"]).approval is not None
+    assert world.mail("declined", "candidate declined by admin: the term has not ended")
+    assert [entry.event for entry in world.workspace.ledger("declined").entries()] == ["staged", "declined"]
+    assert world.events("declined") == []
+
+
+def test_a_form_leads_back_to_the_champion_before(world: World, runs: dict[str, str]) -> None:
+    world.end("asked", runs["asked"])
+    with pytest.raises(InputError, match="reason"):
+        world.api.trigger("asked__rollback", {"version": "1"})
+    run_id = world.api.trigger("asked__rollback", {"version": None, "reason": "wrong since Monday"})
+    wait(lambda: world.api.run("asked__rollback", run_id)["state"] in ("success", "failed"), "the rollback")
+    assert world.api.run("asked__rollback", run_id)["state"] == "success"
+    champion = world.workspace.registry.champion("asked")
+    assert champion is not None
+    assert champion.version == "1"
+    last = world.workspace.ledger("asked").entries()[-1]
+    assert (last.event, last.by, last.reasons) == ("rolled_back", "admin", ("wrong since Monday",))
+    assert world.mail("asked", "rolled back to version 1 by admin: wrong since Monday")
+    assert world.events("asked")[-1]["extra"]["verdict"] == "rollback"
+
+
+def test_a_rollback_that_cannot_be_says_why(world: World, runs: dict[str, str]) -> None:
+    world.end("asked", runs["asked"])
+    run_id = world.api.trigger("asked__rollback", {"version": "99", "reason": "a slip of the finger"})
+    wait(lambda: world.api.run("asked__rollback", run_id)["state"] in ("success", "failed"), "the rollback")
+    (task,) = world.api.tasks("asked__rollback", run_id)
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    assert world.mail("asked", "the rollback failed: version 99 of asked does not exist; expected one of")

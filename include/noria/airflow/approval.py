@@ -176,13 +176,14 @@ class ApproveOperator(ApprovalOperator):
 
 
 def _reason() -> Param:
+    """The form's field; empty is valid, since Airflow checks a task's params before anyone is asked."""
     return Param(
-        "",
-        type="string",
+        None,
+        type=["null", "string"],
         minLength=1,
         maxLength=LONGEST_REASON,
         title="Reason",
-        description="Why; it is kept with your name in the promotion's record.",
+        description="Why. To approve, there has to be one; it is kept with your name in the promotion's record.",
     )
 
 

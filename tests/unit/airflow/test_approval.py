@@ -157,7 +157,7 @@ def test_the_answer_is_kept_signed_with_who_and_why(
 
 def test_no_answer_in_time_is_a_no(pipeline: Pipeline, workspace: Workspace, run: Run) -> None:
     operator, context = task(pipeline)
-    operator.execute_complete(context, answered("Reject", reason="", timed_out=True))
+    operator.execute_complete(context, answered("Reject", reason=None, timed_out=True))
     said = workspace.approval(run)
     assert said is not None
     assert (said.approved, said.by, said.reason) == (False, NOBODY, "no answer within 36 hours")
