@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,33 +51,47 @@ def ask(problem: Problem, model: Any, features: pd.DataFrame) -> Predictions:
         raise InputError(f"the model does not predict: {type(error).__name__}: {error}") from error
 
 
-def unsteady(problem: Problem, model: Any, features: pd.DataFrame, answers: Predictions, seed: int) -> str | None:
-    """How the answers depend on more than their own row, if they do: on its position, or on the other rows.
+@dataclass(frozen=True)
+class Manner:
+    """How a model answers.
+
+    Attributes:
+        unsteady: How its answers depend on more than their own row, if they do.
+        latency_milliseconds: Median time of an answer for one row.
+    """
+
+    unsteady: str | None
+    latency_milliseconds: float
+
+
+def watch(problem: Problem, model: Any, features: pd.DataFrame, answers: Predictions, seed: int) -> Manner:
+    """Ask again for the same n rows in another order, and for some of them one by one.
+
+    Args:
+        problem: What is predicted.
+        model: The model.
+        features: The rows.
+        answers: What it said of them.
+        seed: Of the order.
 
     Raises:
-        InputError: The model fails on the same rows in another order, or one by one.
+        InputError: The model fails there.
     """
     said = _numbers(answers)
     order = np.random.default_rng(seed).permutation(len(said))
     moved = _numbers(ask(problem, model, features.iloc[order]))
-    if count := _different(said[order], moved):
-        return f"{count} of {len(said)} predictions change when the same rows come in another order"
-    some = order[:_SINGLE_ROWS]
-    alone = np.concatenate([_numbers(ask(problem, model, features.iloc[[i]])) for i in some])
-    if count := _different(said[some], alone):
-        return f"{count} of {len(some)} predictions change when a row comes alone"
-    return None
-
-
-def latency_milliseconds(problem: Problem, model: Any, features: pd.DataFrame) -> float:
-    """Median time of a prediction for one row, over at most 20 of the rows."""
-    taken = []
-    for i in range(min(_SINGLE_ROWS, len(features))):
+    some, alone, seconds = order[:_SINGLE_ROWS], [], []
+    for i in some:
         row = features.iloc[[i]]
         started = time.perf_counter()
-        ask(problem, model, row)
-        taken.append(time.perf_counter() - started)
-    return 1000 * statistics.median(taken)
+        alone.append(_numbers(ask(problem, model, row)))
+        seconds.append(time.perf_counter() - started)
+    latency = 1000 * statistics.median(seconds)
+    if count := _different(said[order], moved):
+        return Manner(f"{count} of {len(said)} predictions change when the same rows come in another order", latency)
+    if count := _different(said[some], np.concatenate(alone)):
+        return Manner(f"{count} of {len(some)} predictions change when a row comes alone", latency)
+    return Manner(None, latency)
 
 
 def finite(answers: Predictions) -> bool:

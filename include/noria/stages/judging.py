@@ -15,7 +15,7 @@ import numpy as np
 from noria import gate
 from noria.errors import InputError
 from noria.gate import Challenger, Champion, Circumstances, Holdout
-from noria.models.answers import ask, latency_milliseconds, load, unsteady
+from noria.models.answers import ask, load, watch
 from noria.models.examples import as_text
 from noria.models.holdout import among, from_bytes, row_set
 from noria.records import ChampionVersion, Decision, LedgerEntry, ValidationReport
@@ -54,12 +54,12 @@ def _challenger(case: Case) -> Challenger:
     envelope = case.workspace.stage_run(case.run, "train")
     seen, differ = _seen(case)
     predictions, problem, latency = None, None, None
-    rows, problem_posed = case.drawn.split.holdout.features, case.drawn.split.problem
+    rows, posed = case.drawn.split.holdout.features, case.drawn.split.problem
     try:
         model = load(case.model_file, case.candidate.model_sha256)
-        predictions = ask(problem_posed, model, rows)
-        problem = unsteady(problem_posed, model, rows, predictions, int(case.candidate.model_sha256[:8], 16))
-        latency = latency_milliseconds(problem_posed, model, rows)
+        predictions = ask(posed, model, rows)
+        manner = watch(posed, model, rows, predictions, int(case.candidate.model_sha256[:8], 16))
+        problem, latency = manner.unsteady, manner.latency_milliseconds
     except InputError as error:
         problem = error.got
     return Challenger(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from noria.errors import InputError, NoriaError, UnavailableError
 from noria.gate import Champion
-from noria.models.answers import ask, load, unsteady
+from noria.models.answers import ask, load
 from noria.models.examples import Drawn, frame, hashes_by, is_text
 from noria.models.holdout import among, from_bytes, in_holdout
 from noria.pipeline import Pipeline
@@ -30,9 +30,7 @@ def champion_of(case: Case, version: ChampionVersion) -> Champion:
     try:
         model = load(case.production.fetch(case.name, version.version, case.folder), version.model_sha256)
         rows = features_for(model, version.holdout, case.drawn, case.run.pipeline)
-        predictions = ask(case.drawn.split.problem, model, rows)
-        problem = unsteady(case.drawn.split.problem, model, rows, predictions, int(version.model_sha256[:8], 16))
-        return Champion(version.version, predictions, problem=problem, seen=_seen(case, version))
+        return Champion(version.version, ask(case.drawn.split.problem, model, rows), seen=_seen(case, version))
     except UnavailableError:
         raise
     except NoriaError as error:

@@ -81,7 +81,7 @@ def test_no_answer_in_time_is_no(workspace: Workspace) -> None:
         release(run, workspace)
     now = workspace.clock()
     late = Workspace(workspace.settings, workspace.lake, clock=lambda: now + timedelta(hours=26))
-    with pytest.raises(InputError, match="the time to approve run .* was over"):
+    with pytest.raises(InputError, match=r"the time to approve run .* was over"):
         approve(run, late, approved=True, by="ada", reason="sorry")
     decision = release(run, late)
     assert (decision.verdict, decision.reasons) == ("keep", ("nobody approved it within 24 hours",))
