@@ -37,16 +37,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         result |= cost.cost()
         _tell("a decision over {rows:,} rows: {0:.2f} s, {1:.0f} MB".format(
             result["decide_seconds"], result["peak_rss_bytes"] / 1e6, rows=cost.ROWS))  # fmt: skip
-    with _pool() as pool:
+    with _pool() as executor, scratch(Settings.from_env().home / "tmp") as folder:
+        attacks = executor.submit(_attack_all, folder) if "attacks" in wanted else None
+        pool = luck.Pool(executor)
         if "luck" in wanted:
-            result |= luck.characteristics(quick=args.quick, pool=luck.Pool(pool), tell=_tell)
+            result |= luck.characteristics(quick=args.quick, pool=pool, tell=_tell)
         if "days" in wanted:
-            result["days"] = days.sixty_days(quick=args.quick, pool=luck.Pool(pool), tell=_tell)
-    if "attacks" in wanted:
-        from noria.bench.gate.attacks import attack_all
-
-        with scratch(Settings.from_env().home / "tmp") as folder:
-            result["attacks"] = attack_all(folder, tell=_tell)
+            result["days"] = days.sixty_days(quick=args.quick, pool=pool, tell=_tell)
+        if attacks is not None:
+            result["attacks"] = attacks.result()
     if args.charts:
         charts.write_charts(result, args.charts)
     return result
@@ -57,16 +56,25 @@ def succeeded(result: dict[str, Any]) -> bool:
     return all(attack["refused"] for attack in result.get("attacks", ()))
 
 
+def _attack_all(folder: Path) -> list[dict[str, Any]]:
+    from noria.bench.gate.attacks import attack_all
+
+    return attack_all(folder, tell=_tell)
+
+
 def _pool() -> ProcessPoolExecutor:
     """A worker for each processor that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(usable, mp_context=context, initializer=_quiet)
+    return ProcessPoolExecutor(usable, mp_context=context, initializer=_prepare)
 
 
-def _quiet() -> None:
-    """Without the gate's own words and with one thread: the processes are the parallelism."""
-    logging.disable(logging.INFO)
+def _prepare() -> None:
+    """One thread a process, since the processes are the parallelism; and a word only for what is wrong."""
+    from threadpoolctl import threadpool_limits
+
+    logging.disable(logging.WARNING)
+    threadpool_limits(1)
 
 
 def _tell(line: str) -> None:
