@@ -99,8 +99,15 @@ def evidence(
     }
     if "log_loss" in dummy:
         dummy["log_loss"] = 1e9
-    fields = {"task": problem.task, "policy_sha256": digest(policy), "holdout_rows": len(target), **(changes or {})}
-    record = candidate(dict.fromkeys(problem.metrics, 0.5), dummy, **fields)
+    claims = dict.fromkeys(problem.metrics, 0.5)
+    fields = {
+        "metrics": claims,
+        "task": problem.task,
+        "policy_sha256": digest(policy),
+        "holdout_rows": len(target),
+        **(changes or {}),
+    }
+    record = candidate(claims, dummy).model_copy(update=fields)
     given = {"snapshot": SNAPSHOT, "validation": VALIDATION, "now": NOW, **circumstances}
     rival = Champion("1", champion) if isinstance(champion, np.ndarray | Predicted) else champion
     return Evidence(

@@ -56,7 +56,8 @@ class Case:
     @cached_property
     def shared(self) -> np.ndarray:
         """Which rows of the holdout neither model has seen (n booleans)."""
-        return self.unseen & ~_seen(self.champion.seen if self.champion else None, len(self.holdout))
+        result: np.ndarray = self.unseen & ~_seen(self.champion.seen if self.champion else None, len(self.holdout))
+        return result
 
     @cached_property
     def champion_unusable(self) -> str | None:
@@ -124,7 +125,8 @@ class Pair:
 def _as_one_number(predictions: Predictions) -> np.ndarray:
     if isinstance(predictions, Predicted):
         mixed: np.ndarray = np.sum(predictions.shares * np.sqrt(np.arange(2, predictions.shares.shape[1] + 2)), axis=1)
-        return mixed + predictions.labels
+        result: np.ndarray = mixed + predictions.labels
+        return result
     return predictions
 
 
@@ -132,7 +134,8 @@ def take(predictions: Predictions, rows: np.ndarray) -> Predictions:
     """Those of the rows at these positions (or where this mask is true)."""
     if isinstance(predictions, Predicted):
         return Predicted(predictions.shares[rows], predictions.labels[rows])
-    return predictions[rows]
+    values: np.ndarray = predictions[rows]
+    return values
 
 
 def unusable(predictions: Predictions | None, holdout: Holdout) -> str | None:

@@ -41,7 +41,7 @@ def compare(pair: Pair, policy: Gate, holdout_sha256: str, *, looks: int, leaked
     ours, theirs = pair.metrics
     known = [m for m in pair.problem.metrics if math.isfinite(ours[m]) and math.isfinite(theirs[m])]
     moved = {metric: differences(pair, metric) for metric in known}
-    drawn = resample(pair, moved, policy.draws, holdout_sha256)
+    drawn = resample(pair, moved, policy.draws, holdout_sha256) if known else {}
     swaps_of, luck = swapped(pair, known, policy.draws, holdout_sha256), {}
     for metric in known:
         margin = policy.margin if metric == pair.problem.primary_metric else 0.0
@@ -67,7 +67,8 @@ def differences(pair: Pair, metric: str) -> np.ndarray:
     """Influence of each of n rows on the improvement; the mean of them is 0."""
     moved = influence(pair.problem, metric, pair.target, pair.candidate)
     moved = moved - influence(pair.problem, metric, pair.target, pair.champion)
-    return moved if greater_is_better(metric) else -moved
+    result: np.ndarray = moved if greater_is_better(metric) else -moved
+    return result
 
 
 def _exactly(pair: Pair, drawn: Luck, margin: float, alpha: float) -> Luck:

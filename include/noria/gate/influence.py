@@ -45,14 +45,16 @@ def _rmse(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def _rse(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     squares, spread = (actual - predicted) ** 2, _centred(actual) ** 2
-    return (squares - squares.mean() / spread.mean() * spread) / spread.mean()
+    result: np.ndarray = (squares - squares.mean() / spread.mean() * spread) / spread.mean()
+    return result
 
 
 def _rae(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     errors, centred = np.abs(actual - predicted), _centred(actual)
     spread, slope = np.abs(centred), np.mean(centred < 0) - np.mean(centred > 0)
     moved = spread - spread.mean() + slope * centred
-    return (_centred(errors) - errors.mean() / spread.mean() * moved) / spread.mean()
+    result: np.ndarray = (_centred(errors) - errors.mean() / spread.mean() * moved) / spread.mean()
+    return result
 
 
 _REGRESSION: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -86,7 +88,8 @@ def _f1_of(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     if not total.any():
         return np.zeros(len(actual))
     right = 2.0 * (actual & predicted)
-    return (right - right.mean() / total.mean() * total) / total.mean()
+    result: np.ndarray = (right - right.mean() / total.mean() * total) / total.mean()
+    return result
 
 
 def _log_loss(actual: np.ndarray, predicted: Predicted) -> np.ndarray:
@@ -107,9 +110,9 @@ def _roc_auc(actual: np.ndarray, predicted: Predicted) -> np.ndarray:
 
 def _auc_of(side: np.ndarray, share: np.ndarray) -> np.ndarray:
     placed = placements(side, share)
-    return np.where(
-        side, (placed - placed[side].mean()) / side.mean(), (placed - placed[~side].mean()) / (~side).mean()
-    )
+    centred = placed - np.where(side, placed[side].mean(), placed[~side].mean())
+    result: np.ndarray = centred / np.where(side, side.mean(), (~side).mean())
+    return result
 
 
 def placements(side: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -189,7 +189,7 @@ def _calibration(case: Case, limit: Limit) -> Rule:
     said = case.challenger.predictions
     rows = case.unseen
     if isinstance(said, Predicted):
-        value = expected_calibration_error(case, take(said, rows))
+        value = expected_calibration_error(case, said)
         what = f"the probability of its answers is wrong by {value:.4g} in the mean (expected calibration error)"
     else:
         value = _bias(said, case.holdout.target, rows)
@@ -219,10 +219,11 @@ def expected_calibration_error(case: Case, said: Predicted) -> float:
     Over 10 bins of equally many rows; Nixon et al., Measuring Calibration in Deep Learning (2019). A label that is none
     of the classes is wrong with the probability that is left.
     """
-    actual = positions(case.holdout.problem, case.holdout.target[case.unseen])
-    sure = np.where(said.labels >= 0, said.shares.max(axis=1), 1.0)
+    rows = case.unseen
+    actual, labels = positions(case.holdout.problem, case.holdout.target[rows]), said.labels[rows]
+    sure = np.where(labels >= 0, said.shares[rows].max(axis=1), 1.0)
     _values, group, counts = np.unique(sure, return_inverse=True, return_counts=True)
-    right = (np.bincount(group, actual == said.labels) / counts)[group]  # equal probabilities share their bins evenly
+    right = (np.bincount(group, actual == labels) / counts)[group]  # equal probabilities share their bins evenly
     order = np.argsort(sure)
     bins = np.array_split(np.arange(len(actual)), min(_CALIBRATION_BINS, len(actual)))
     gaps = [abs(np.mean(right[order][b] - sure[order][b])) * len(b) for b in bins]

@@ -132,7 +132,8 @@ def _rmse(_target: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> _Plan:
 
     def finish(sums: np.ndarray, _weights: np.ndarray) -> np.ndarray:
         roots = np.sqrt(np.maximum(sums[:, 1:], 0) / count).sum(axis=1)
-        return np.divide(sums[:, 0] / count, roots, out=np.zeros_like(roots), where=roots > 0)
+        result: np.ndarray = np.divide(sums[:, 0] / count, roots, out=np.zeros_like(roots), where=roots > 0)
+        return result
 
     return _Plan(np.column_stack((theirs**2 - ours**2, ours**2, theirs**2)), finish)
 
@@ -171,7 +172,8 @@ def _absolute_spread(target: np.ndarray, weights: np.ndarray, means: np.ndarray)
 
 
 def _ratio(value: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.divide(value, scale, out=np.full_like(value, np.nan), where=scale > 0)
+    result: np.ndarray = np.divide(value, scale, out=np.full_like(value, np.nan), where=scale > 0)
+    return result
 
 
 _REGRESSION: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], _Plan]] = {
@@ -196,7 +198,8 @@ def _balanced_accuracy(actual: np.ndarray, ours: Predicted, theirs: Predicted) -
     def finish(sums: np.ndarray, _weights: np.ndarray) -> np.ndarray:
         won, there = sums[:, :classes], sums[:, classes:]
         recall = np.divide(won, there, out=np.zeros_like(won), where=there > 0)
-        return recall.sum(axis=1) / (there > 0).sum(axis=1)
+        result: np.ndarray = recall.sum(axis=1) / (there > 0).sum(axis=1)
+        return result
 
     return _Plan(np.column_stack((members * better[:, None], members)), finish)
 
@@ -213,7 +216,8 @@ def _f1(actual: np.ndarray, ours: Predicted, theirs: Predicted) -> _Plan:
     def finish(sums: np.ndarray, _weights: np.ndarray) -> np.ndarray:
         right, total = sums[:, 0::2], sums[:, 1::2]
         scores = np.divide(right, total, out=np.zeros_like(right), where=total > 0)
-        return scores[:, : len(labels)].mean(axis=1) - scores[:, len(labels) :].mean(axis=1)
+        result: np.ndarray = scores[:, : len(labels)].mean(axis=1) - scores[:, len(labels) :].mean(axis=1)
+        return result
 
     return _Plan(np.column_stack(columns), finish)
 

@@ -57,12 +57,14 @@ def contributions(pair: Pair, metric: str) -> np.ndarray:
 
 
 def _absolute(_target: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    return theirs - ours
+    result: np.ndarray = theirs - ours
+    return result
 
 
 def _roots(_target: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     roots = float(np.sqrt(np.mean(ours**2)) + np.sqrt(np.mean(theirs**2)))
-    return (theirs**2 - ours**2) / (roots or 1.0)
+    result: np.ndarray = (theirs**2 - ours**2) / (roots or 1.0)
+    return result
 
 
 _REGRESSION: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
@@ -75,7 +77,8 @@ _REGRESSION: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray
 
 
 def _accuracy(actual: np.ndarray, ours: Predicted, theirs: Predicted) -> np.ndarray:
-    return (actual == ours.labels).astype(float) - (actual == theirs.labels)
+    result: np.ndarray = (actual == ours.labels).astype(float) - (actual == theirs.labels)
+    return result
 
 
 def _balanced_accuracy(actual: np.ndarray, ours: Predicted, theirs: Predicted) -> np.ndarray:
@@ -94,11 +97,13 @@ def _f1_of(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> np.ndarr
     claimed, right = ours.astype(float) - theirs, 2.0 * ((actual & ours).astype(float) - (actual & theirs))
     total = float(2 * actual.sum() + ours.sum() + theirs.sum())
     score = 2.0 * float((actual & ours).sum() + (actual & theirs).sum()) / (total or 1.0)
-    return (right - score * claimed) * 2 * len(actual) / (total or 1.0)
+    result: np.ndarray = (right - score * claimed) * 2 * len(actual) / (total or 1.0)
+    return result
 
 
 def _log_loss(actual: np.ndarray, ours: Predicted, theirs: Predicted) -> np.ndarray:
-    return log_losses(actual, theirs) - log_losses(actual, ours)
+    result: np.ndarray = log_losses(actual, theirs) - log_losses(actual, ours)
+    return result
 
 
 def _roc_auc(actual: np.ndarray, ours: Predicted, theirs: Predicted) -> np.ndarray:
