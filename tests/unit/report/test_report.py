@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from noria.gate import KINDS
 from noria.records import Decision, Failure, Histogram, SignedVerdict, Verdict
 from noria.report import Document, render_data_docs, render_report
 from noria.report.charts import champion_line, compare_models, histogram_bars, learning_curve
@@ -163,6 +164,16 @@ def test_a_group_of_rows_says_in_words_how_it_fared(document: Document) -> None:
     first = " ".join(Elements(render_report(replace(document, decision=judged.STATES["first"]()))).text.split())
     assert "By group of rows" in first
     assert "may be worse by" not in first.partition("What decided")[0].rpartition("By group")[2]
+
+
+def test_rules_that_fail_come_first_and_are_never_folded(document: Document) -> None:
+    page = render_report(replace(document, decision=judged.rejected_by("registry")))
+    rules = page.partition("What decided")[2]
+    shown, _, folded = rules.partition("<details>")
+    assert "✗</span>" in shown
+    assert "rule of registry" in shown
+    assert "✗</span>" not in folded.partition("</details>")[0]
+    assert f"{len(KINDS) - 2} more hold: " in folded, "all but the failed one and the champion's"
 
 
 def test_many_groups_of_rows_are_folded(document: Document) -> None:
