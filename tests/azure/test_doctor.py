@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from noria.azure import CONNECTIONS
+from noria.azure import CONNECTIONS, ML, PRODUCTION
 from noria.doctor import Finding, examine
-from noria.settings import Settings
+from noria.registry import open_azureml_registry
+from noria.settings import CHECKOUT, Settings
+from noria.verdicts import Keyring
 from tests.azure.secrets import assert_no_secrets
 from tests.azure.twin.client import Twin
+from tests.support.registering import judged_now
 
 pytestmark = pytest.mark.slow
 NORIA = Path(sys.executable).parent / "noria"
@@ -34,8 +39,10 @@ SUBJECTS = [
     *("python", "packages", "disk", "profile", "mail", "pipelines"),
     *CONNECTIONS,
     *("identity", "clock", "lake", "lock", "synapse"),
-    *("azureml", "compute", "quota", "environment", "datastore", "mlflow", "registry"),
+    *("azureml", "compute", "quota", "environment", "datastore", "mlflow", "keys", "registry", "ledger"),
 ]
+OF_NOBODY = {"keys"}
+"""What asks no service."""
 OF_THE_MACHINE = {"packages", "mail"}
 """What may be wrong here without the twin's doing."""
 
@@ -120,7 +127,7 @@ def test_wrong_tenant(twin: Twin, look: Any) -> None:
     identity = found["identity"]
     assert other in identity.detail and "extra.tenantId of adls_default" in identity.detail
     assert "az login --tenant" in identity.remedy
-    assert echoes(found) == set(SUBJECTS[SUBJECTS.index("lake") :]), "one cause, one line"
+    assert echoes(found) == set(SUBJECTS[SUBJECTS.index("lake") :]) - OF_NOBODY, "one cause, one line"
 
 
 def test_expired_token(twin: Twin, look: Any) -> None:
@@ -273,10 +280,52 @@ def test_connections_from_the_key_vault(twin: Twin, tmp_path: Path) -> None:
     assert failures(found).keys() == {"secrets"}
     assert "key vault https://noria.vault.localhost" in found["secrets"].detail
     assert "Key Vault Secrets User" in found["secrets"].detail
-    assert echoes(found) == set(CONNECTIONS)
+    assert echoes(found) == {*CONNECTIONS, "keys"}
     twin.reset()
     twin.fault("vault", delay_seconds=HANG_SECONDS)
     started = time.monotonic()
     found = look(seconds=2.0)
     assert time.monotonic() - started < HANG_SECONDS / 2
     assert "no answer within 1 s" in found["secrets"].detail
+
+
+def test_a_key_that_is_not_there_or_too_short(twin: Twin, look: Any) -> None:
+    found = look(AIRFLOW_CONN_NORIA_VERDICTS="")
+    assert failures(found).keys() == {"keys"}
+    assert "AIRFLOW_CONN_NORIA_VERDICTS is not set" in found["keys"].detail
+    assert echoes(found) >= {"registry"}
+    found = look(AIRFLOW_CONN_NORIA_VERDICTS='{"conn_type": "generic", "password": "planted-secret"}')
+    assert failures(found).keys() == {"keys"}
+    assert "at least 32" in found["keys"].detail and "planted" not in str(found)
+
+
+def test_a_registry_written_to_around_noria(twin: Twin, look: Any, tmp_path: Path) -> None:
+    """In the workspace of production, and in the one where candidates wait; many versions come in pages."""
+    own, name = tmp_path / "own", f"p{uuid.uuid4().hex[:8]}"
+    shutil.copytree(CHECKOUT / "include" / "pipelines" / "students", own / name)
+    spec = own / name / "pipeline.yaml"
+    spec.write_text(spec.read_text().replace("name: students", f"name: {name}", 1))
+    key = json.loads(twin.environment["AIRFLOW_CONN_NORIA_VERDICTS"])["password"]
+    production = open_azureml_registry(twin.connection(PRODUCTION), Keyring.parse(key))
+    staging = open_azureml_registry(twin.connection(ML), Keyring.parse(key), staging=True)
+    for number in range(3):
+        one = judged_now(production, tmp_path, name, f"r{number}", keyring=Keyring.parse(key))
+        one.register(staging)
+        one.promote(production)
+    twin.set("management", page=2)
+    found = look(NORIA_PIPELINES=str(own))
+    assert not failures(found), "all is well"
+    assert "each version bears its verdict" in found["registry"].detail
+    production._write_tags(name, "1", {"noria.crown": None})
+    staging._write_tags(name, "2", {"noria.verdict": None})
+    with production._files(production._client.datastores.get_default()) as files:  # type: ignore[attr-defined]
+        path = production._client.models.get(name, "3").path.partition("/paths/")[2]  # type: ignore[attr-defined]
+        files.upload_blob(f"{path}/model.skops", b"swapped", overwrite=True)
+    found = look(NORIA_PIPELINES=str(own))
+    assert failures(found).keys() == {"registry"}
+    for words in (
+        f"{name} version 1: it was made champion number 1 by hand",
+        f"{name} version 3, the champion: its model file has SHA-256",
+        f"staging: {name} version 2: it has no verdict",
+    ):
+        assert words in found["registry"].detail

@@ -1,31 +1,29 @@
-"""Whether this machine can run Noria: its Python, Java, disk, ports, mail, lake and registry."""
+"""Whether this machine can run Noria: its Python, Java, disk, ports, mail and lake."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import smtplib
 import socket
-import sqlite3
 import sys
 import urllib.parse
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import httpx
 from packaging.requirements import InvalidRequirement, Requirement
 
 from noria.doctor.finding import Verdict
+from noria.doctor.local_promotions import check_keys, check_ledger, check_registry
 from noria.doctor.probe import probe
 from noria.errors import InputError, NoriaError
 from noria.launcher.environment import HOST
 from noria.launcher.ports import USUAL_PORT, is_free
 from noria.launcher.state import LauncherState
 from noria.pipeline import SPEC_FILE, find_pipelines, load_spec
-from noria.settings import CHECKOUT, Settings, without_userinfo
+from noria.settings import CHECKOUT, Settings
 from noria.workspace import Workspace
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
@@ -107,45 +105,6 @@ def check_lake(settings: Settings) -> Verdict:
     return "ok", f"{lake.root} can be written", ""
 
 
-def check_registry(settings: Settings) -> Verdict:
-    """The registry answers."""
-    url = settings.registry_url
-    if url.startswith("sqlite:///"):
-        return _check_sqlite(Path(url.removeprefix("sqlite:///")))
-    if url.startswith(("http://", "https://")):
-        try:
-            answer = httpx.get(f"{url.rstrip('/')}/health", timeout=CONNECT_SECONDS)
-        except httpx.HTTPError as error:
-            return "fail", without_userinfo(f"{url}: {error}", url), "Start the MLflow server or mend NORIA_MLFLOW_URL."
-        if answer.status_code == httpx.codes.OK:
-            return "ok", f"{without_userinfo(url)} answers", ""
-        return (
-            "fail",
-            f"{without_userinfo(url)}/health says {answer.status_code}",
-            "NORIA_MLFLOW_URL must name an MLflow server.",
-        )
-    from noria.registry import open_registry
-
-    open_registry(url, settings.home).champion("doctor")
-    return "ok", f"{url.partition('://')[0]} registry answers", ""
-
-
-def _check_sqlite(path: Path) -> Verdict:
-    if not path.exists():
-        existing = next(parent for parent in path.parents if parent.exists())
-        if os.access(existing, os.W_OK):
-            return "ok", f"{path} is made at the first promotion", ""
-        return "fail", f"{existing} cannot be written", "Mend the permissions or set NORIA_HOME."
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=CONNECT_SECONDS)) as connection:
-            versions = connection.execute("select count(*) from model_versions").fetchone()[0]
-    except sqlite3.Error as error:
-        return "fail", f"{path}: {error}", "Restore it from a backup, or move it away; models stay in the lake."
-    if not os.access(path, os.W_OK):
-        return "fail", f"{path} cannot be written", "Mend the permissions."
-    return "ok", f"{path}: {versions} model versions", ""
-
-
 def check_mail(settings: Settings, connection: str | None = None) -> Verdict:
     """The mail server that alerts go to takes connections.
 
@@ -215,7 +174,9 @@ CHECKS: dict[str, Callable[[Settings], Verdict]] = {
     "ports": check_ports,
     "profile": check_profile,
     "lake": check_lake,
+    "keys": check_keys,
     "registry": check_registry,
+    "ledger": check_ledger,
     "mail": check_mail,
     "pipelines": check_pipelines,
 }

@@ -110,7 +110,7 @@ class AzureMLRegistry(Renewing, Registry):
     @override
     @renewing
     def _download(self, source: str, folder: Path) -> Path:
-        datastore, path = _split(source)
+        datastore, path = split_uri(source)
         with self._explained():
             store = self._client.datastores.get(datastore)
         file, blob = folder / MODEL_FILE, f"{path}/{MODEL_FILE}"
@@ -136,7 +136,7 @@ class AzureMLRegistry(Renewing, Registry):
         with self._explained():
             with contextlib.suppress(ResourceNotFoundError):
                 found = self._client.models.get(model.name, model.version)
-                if _split(found.path) == _split(model.path):
+                if split_uri(found.path) == split_uri(model.path):
                     return found
                 raise self._taken(model)
             try:
@@ -194,7 +194,7 @@ class AzureMLRegistry(Renewing, Registry):
         return ml_client(self._connection)
 
 
-def _split(uri: str) -> tuple[str, str]:
+def split_uri(uri: str) -> tuple[str, str]:
     """Datastore and path of azureml://…/datastores/NAME/paths/PATH."""
     place, found, path = uri.partition("/paths/")
     if not found:

@@ -15,6 +15,7 @@ from noria.registry import open_registry
 from noria.registry.mlflow_registry import _translated
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path
+from tests.support.registering import KEYRING
 
 
 def _closed_port() -> int:
@@ -51,5 +52,5 @@ def test_a_locked_database_passes() -> None:
 def test_a_folder_that_cannot_be_written_does_not(tmp_path: Path) -> None:
     (tmp_path / "registry").write_text("a file")
     with pytest.raises(StorageError) as caught:
-        open_registry(f"sqlite:///{tmp_path}/registry/mlflow.db", tmp_path)
+        open_registry(f"sqlite:///{tmp_path}/registry/mlflow.db", tmp_path, KEYRING)
     assert isinstance(caught.value, NoriaError) and not caught.value.retryable

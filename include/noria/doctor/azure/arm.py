@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import urllib.parse
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,19 @@ class Arm:
     def has(self, path: str, what: str) -> bool:
         """Whether something stands in the workspace, which does; for the rest as `workspace`."""
         return self._get(f"{self._scope}{path}", what, {"api-version": ML_API}, may_lack=True) is not None
+
+    def every(self, path: str, what: str, **query: str) -> list[dict[str, Any]]:
+        """All entries of a list in the workspace, page by page; none if there is no such list; else as `workspace`."""
+        place, asked = f"{self._scope}{path}", {"api-version": ML_API, **query}
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self._get(place, what, asked, may_lack=True) or {}
+            found += answer.get("value") or []
+            following = answer.get("nextLink")
+            if not following:
+                return found
+            parts = urllib.parse.urlsplit(following)
+            place, asked = parts.path, dict(urllib.parse.parse_qsl(parts.query))
 
     def region(self, location: str, path: str, what: str) -> list[dict[str, Any]]:
         """A list of something of Azure ML in a region: "usages", "vmSizes"."""

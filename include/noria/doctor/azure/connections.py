@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from noria.azure import CONNECTIONS, LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
-from noria.doctor.finding import Finding, split
+from noria.doctor.finding import Finding, Verdict, split
+from noria.doctor.promotions import check_key_password
 from noria.errors import NoriaError
 from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
 
 BACKEND_VARIABLE = "AIRFLOW__SECRETS__BACKEND"
 MAIL = "smtp_default"
@@ -38,6 +40,7 @@ class Connections:
         origins: Where each one that is there comes from.
         backend: What is to say of the secrets backend, if there is one.
         mail: The connection smtp_default as text, or nothing.
+        keys: The password of noria_verdicts, or nothing.
     """
 
     usable: Mapping[str, AzureConnection]
@@ -45,6 +48,7 @@ class Connections:
     origins: Mapping[str, str]
     backend: Finding | None = None
     mail: str = field(default="", repr=False)
+    keys: str = field(default="", repr=False)
 
 
 @dataclass
@@ -58,10 +62,12 @@ class _Texts:
 def collect(settings: Settings, seconds: float) -> Connections:
     """Ask the secrets backend, if there is one, and the environment, in Airflow's order."""
     found = _from_backend(settings, seconds) if settings.full_environment().get(BACKEND_VARIABLE) else _Texts()
-    for conn_id in (*CONNECTIONS, MAIL):
+    for conn_id in (*CONNECTIONS, VERDICTS, MAIL):
         if conn_id not in found.texts and (text := settings.connection_text(conn_id)):
             found.texts[conn_id] = (text, f"AIRFLOW_CONN_{conn_id.upper()}")
     mail, _ = found.texts.pop(MAIL, ("", ""))
+    origins = {conn_id: origin for conn_id, (_, origin) in found.texts.items()}
+    keys = _password(found.texts.pop(VERDICTS, ("", ""))[0])
     usable: dict[str, AzureConnection] = {}
     broken: dict[str, Finding] = {}
     for conn_id, (text, _) in found.texts.items():
@@ -76,8 +82,15 @@ def collect(settings: Settings, seconds: float) -> Connections:
             broken[conn_id] = Finding(conn_id, "fail", f"has no {names}", f"Complete it. {_SEE}")
         else:
             usable[conn_id] = connection
-    origins = {conn_id: origin for conn_id, (_, origin) in found.texts.items()}
-    return Connections(usable, broken, origins, found.backend, mail)
+    return Connections(usable, broken, origins, found.backend, mail, keys)
+
+
+def _password(text: str) -> str:
+    """Of a connection; nothing where it cannot be read, since its text may hold the secret."""
+    try:
+        return AzureConnection.parse(VERDICTS, text).password if text else ""
+    except NoriaError:
+        return ""
 
 
 def _unreadable(conn_id: str, error: NoriaError) -> Finding:
@@ -88,6 +101,16 @@ def connection_findings(connections: Connections) -> list[Finding]:
     """A line for the secrets backend, if there is one, and one for each connection."""
     lines = [connections.backend] if connections.backend else []
     return lines + [_about(conn_id, connections) for conn_id in CONNECTIONS]
+
+
+def check_keys(connections: Connections) -> Verdict:
+    """The key that signs verdicts is there."""
+    if connections.keys:
+        return check_key_password(connections.keys, connections.origins[VERDICTS])
+    if VERDICTS in connections.origins:
+        return "fail", f"{VERDICTS} from {connections.origins[VERDICTS]} has no password", f"Complete it. {_SEE}"
+    absent = _absent(VERDICTS, connections)
+    return absent.status, absent.detail, absent.remedy
 
 
 def _about(conn_id: str, connections: Connections) -> Finding:
@@ -122,7 +145,7 @@ def _absent(conn_id: str, connections: Connections) -> Finding:
 
 def _from_backend(settings: Settings, seconds: float) -> _Texts:
     """What Airflow's secrets backend holds; a child process asks it, since only noria.airflow imports Airflow."""
-    command = [sys.executable, "-m", "noria.airflow.secrets_backend", *CONNECTIONS, MAIL]
+    command = [sys.executable, "-m", "noria.airflow.secrets_backend", *CONNECTIONS, VERDICTS, MAIL]
     try:
         child = subprocess.run(
             command,

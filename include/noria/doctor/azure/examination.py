@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE
-from noria.doctor import local
-from noria.doctor.azure.connections import Connections, collect, connection_findings
+from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
+from noria.doctor import local, promotions
+from noria.doctor.azure.connections import Connections, check_keys, collect, connection_findings
 from noria.doctor.azure.identity import check_clock, identity_checks, identity_subjects
-from noria.doctor.azure.lake import check_lake, check_lock, lake_resource
+from noria.doctor.azure.lake import check_lake, check_lock, lake_resource, reached
 from noria.doctor.azure.ml import Workspace
+from noria.doctor.azure.models import Models
 from noria.doctor.azure.synapse import check_pool, pool_resource
 from noria.doctor.finding import Finding, Verdict
+from noria.doctor.local_promotions import check_registry
 from noria.doctor.together import Check, together
+from noria.errors import InputError
+from noria.ledger import PATH as LEDGER
+from noria.pipeline import find_pipelines
 from noria.settings import Settings
+from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import Keyring
 
 CONNECTIONS_SHARE = 0.5
 """Of the time that there is, for the secrets backend."""
@@ -52,11 +59,7 @@ def _quiet(*names: str) -> Iterator[None]:
 def _load_packages() -> None:
     """Import what the checks import late: threads that import the same packages at once can block each other."""
     import adlfs  # noqa: F401
-    import azure.core
-    import azure.identity
-    import azure.mgmt.core.tools
-    import azure.storage.blob
-    import azure.synapse.spark  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
 
 def _local_checks(settings: Settings, connections: Connections) -> list[Check]:
@@ -85,8 +88,51 @@ def _remote_checks(settings: Settings, connections: Connections) -> list[Check]:
         checks.append(Check("synapse", pool_resource(pool), partial(check_pool, pool), who[SYNAPSE]))
     if ML in found:
         checks += Workspace(found[ML]).job_checks(who[ML])
+    checks.append(Check("keys", f"connection {VERDICTS}", partial(check_keys, connections)))
+    keyring = _keyring(connections)
     if settings.registry_url:
-        checks.append(Check("registry", "registry", partial(local.check_registry, settings)))
+        checks.append(Check("registry", "registry", partial(check_registry, settings), ("keys",)))
     elif keeper := found.get(PRODUCTION) or found.get(ML):
-        checks += Workspace(keeper).registry_checks(who[keeper.conn_id])
+        audit = partial(_audited, settings, found, keyring)
+        checks += Workspace(keeper).registry_checks((*who[keeper.conn_id], "keys"), audit)
+    if LAKE not in connections.broken:
+        resource, after = f"{LEDGER} in {lake_resource(settings.lake_url)}", (*who[LAKE], "lake", "keys")
+        checks.append(
+            Check(
+                "ledger",
+                f"{LEDGER} in {lake_resource(settings.lake_url)}",
+                partial(_check_ledger, settings, found, keyring),
+                after,
+            )
+        )
     return checks
+
+
+def _keyring(connections: Connections) -> Keyring | None:
+    try:
+        return Keyring.parse(connections.keys)
+    except InputError:  # the check of the keys says so
+        return None
+
+
+def _registries(found: Mapping[str, AzureConnection], keyring: Keyring) -> list[Models]:
+    """Production first; staging behind it, if it is another one."""
+    return [Models(found[conn_id], keyring) for conn_id in (PRODUCTION, ML) if conn_id in found]
+
+
+def _audited(settings: Settings, found: Mapping[str, AzureConnection], keyring: Keyring | None, well: str) -> Verdict:
+    if keyring is None:
+        return promotions.no_key("the registry")
+    production, *staging = _registries(found, keyring)
+    names = find_pipelines(settings.pipelines)
+    return promotions.audited(production, next(iter(staging), None), names, f"{well}; each version bears its verdict")
+
+
+def _check_ledger(settings: Settings, found: Mapping[str, AzureConnection], keyring: Keyring | None) -> Verdict:
+    lake = reached(settings.lake_url, found.get(LAKE))
+    if not promotions.is_kept(lake):
+        return "ok", f"{lake.url(LEDGER)} begins with the first decision", ""
+    if keyring is None:
+        return promotions.no_key(lake.url(LEDGER))
+    registry = next(iter(_registries(found, keyring)), None) if not settings.registry_url else None
+    return promotions.check_ledger(lake, find_pipelines(settings.pipelines), keyring, registry)

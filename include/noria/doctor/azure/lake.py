@@ -9,7 +9,7 @@ from noria.azure.errors import explained
 from noria.doctor.finding import Verdict
 from noria.doctor.probe import probe
 from noria.errors import InputError
-from noria.lake import open_lake
+from noria.lake import Lake, open_lake
 from noria.lake.abfs.url import AbfsUrl
 
 if TYPE_CHECKING:
@@ -37,20 +37,22 @@ def check_lake(lake_url: str, connection: AzureConnection | None) -> Verdict:
             expected="abfss://CONTAINER@ACCOUNT.dfs.core.windows.net[/FOLDER]",
             remedy="Set NORIA_LAKE_URL, or NORIA_PROFILE=local.",
         )
-    # The lake itself waits out what may pass, for longer than a doctor can; so ask once without patience.
-    with explained(lake_resource(lake_url)), _container(lake_url, connection) as container:
-        container.get_container_properties()
-    lake = open_lake(lake_url, connection)
+    lake = reached(lake_url, connection)
     probe(lake)
     return "ok", f"{lake.root}: listed, written, read, deleted", ""
 
 
 def check_lock(lake_url: str, connection: AzureConnection | None) -> Verdict:
     """The lock that promotions take turns by can be taken."""
+    with reached(lake_url, connection).lock(LOCK, wait_seconds=_READ_SECONDS):
+        return "ok", f"{lake_resource(lake_url)}: leased and given back", ""
+
+
+def reached(lake_url: str, connection: AzureConnection | None) -> Lake:
+    """The lake, after its container has answered: it waits out what may pass, for longer than a doctor can."""
     with explained(lake_resource(lake_url)), _container(lake_url, connection) as container:
         container.get_container_properties()
-    with open_lake(lake_url, connection).lock(LOCK, wait_seconds=_READ_SECONDS):
-        return "ok", f"{lake_resource(lake_url)}: leased and given back", ""
+    return open_lake(lake_url, connection)
 
 
 def _container(lake_url: str, connection: AzureConnection | None) -> ContainerClient:

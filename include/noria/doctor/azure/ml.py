@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from noria.azure import AzureConnection
@@ -42,9 +44,13 @@ class Workspace:
             Check("mlflow", f"MLflow of {self._resource}", self._check_mlflow, inside),
         ]
 
-    def registry_checks(self, after: tuple[str, ...]) -> list[Check]:
-        """What the registry needs; `after` are the subjects of the identity."""
-        return [Check("registry", f"models of {self._resource}", self._check_registry, after)]
+    def registry_checks(self, after: tuple[str, ...], audit: Callable[[str], Verdict]) -> list[Check]:
+        """What the registry needs; `after` are the subjects of the identity.
+
+        `audit` says what was written to it around the verdicts, given what to say if nothing was.
+        """
+        check = partial(self._check_registry, audit)
+        return [Check("registry", f"models of {self._resource}", check, after)]
 
     def _check_workspace(self) -> Verdict:
         found = self._arm.workspace()
@@ -134,10 +140,13 @@ class Workspace:
             return "warn", f"{self._resource} names no MLflow server", "Figures of jobs are not shown in Studio."
         return "ok", f"figures of jobs go to {address.partition('/subscriptions/')[0]}", ""
 
-    def _check_registry(self) -> Verdict:
+    def _check_registry(self, audit: Callable[[str], Verdict]) -> Verdict:
         listed = self._models.workspace("/models", "models").get("value") or []
         where = f"{self._resource} keeps {len(listed)} models in {self._reach_datastore()}"
-        return self._permitted(self._models, MODEL_ACTIONS, Service.REGISTRY, where, "more may be registered")
+        status, detail, remedy = self._permitted(
+            self._models, MODEL_ACTIONS, Service.REGISTRY, where, "more may be registered"
+        )
+        return audit(detail) if status == "ok" else (status, detail, remedy)
 
     def _compute(self) -> dict[str, Any]:
         return self._arm.workspace(f"/computes/{self._compute_name}", f"compute {self._compute_name}")
