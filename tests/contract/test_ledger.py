@@ -374,6 +374,13 @@ def test_other_programs_read_it_as_it_stands(on_disk: tuple[Lake, Ledger]) -> No
     assert {(row["run_id"], row["event"]) for row in rows} == {("r0", "promoted"), ("r0", "kept"), ("r1", "kept")}
 
 
+def test_a_home_may_have_any_name(tmp_path: Path) -> None:
+    for name in ("a b", "a#b?c", "é"):
+        ledger = Ledger(open_lake(str(tmp_path / name / "lake")), "students", KEYRING, tmp_path / name / "tmp")
+        fill(ledger, 2)
+        assert runs(ledger.entries()) == ["r0", "r1"]
+
+
 def test_rows_of_another_program_are_found_and_in_nobodys_way(on_disk: tuple[Lake, Ledger]) -> None:
     lake, ledger = on_disk
     fill(ledger, 2)

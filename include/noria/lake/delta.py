@@ -126,7 +126,11 @@ class _Mirror:
         from deltalake import PostCommitHookProperties, write_deltalake
 
         before = set(self._files())
-        properties = {"delta.appendOnly": "true", "delta.checkpointInterval": str(COMMITS_PER_CHECKPOINT)}
+        properties = {
+            "delta.appendOnly": "true",
+            "delta.checkpointInterval": str(COMMITS_PER_CHECKPOINT),
+            "delta.dataSkippingNumIndexedCols": "0",  # files are small: reading their statistics takes longer
+        }
         with self._explained():
             write_deltalake(
                 self._folder,
