@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,8 +50,7 @@ class Case:
         said = self.challenger.predictions
         if self.unusable or said is None or not self.unseen.any():
             return None
-        with np.errstate(all="ignore"):
-            return score(self.holdout.problem, self.holdout.target[self.unseen], take(said, self.unseen))
+        return score(self.holdout.problem, self.holdout.target[self.unseen], take(said, self.unseen))
 
     @cached_property
     def shared(self) -> np.ndarray:
@@ -104,6 +103,10 @@ class Pair:
         ours, theirs = take(self.candidate, rows), take(self.champion, rows)
         return Pair(self.problem, self.target[rows], ours, theirs, self.rows[rows])
 
+    def by_primary_metric(self) -> Pair:
+        """Judged by the metric that decides alone."""
+        return replace(self, problem=replace(self.problem, metrics=(self.problem.primary_metric,)))
+
     def ordered(self) -> Pair:
         """The rows sorted by target and predictions: in whatever order they come, all sums and draws are the same.
 
@@ -115,11 +118,10 @@ class Pair:
     @cached_property
     def metrics(self) -> tuple[Metrics, Metrics]:
         """The candidate's and the champion's."""
-        with np.errstate(all="ignore"):
-            return (
-                score(self.problem, self.target, self.candidate),
-                score(self.problem, self.target, self.champion),
-            )
+        return (
+            score(self.problem, self.target, self.candidate),
+            score(self.problem, self.target, self.champion),
+        )
 
 
 def _as_one_number(predictions: Predictions) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from noria.gate import limits, quality, rival, slices, trust
 from noria.gate.case import Case
 from noria.gate.evidence import Challenger, Champion, Circumstances, Holdout
@@ -37,7 +39,12 @@ def decide(
     Returns:
         `reject` if a required rule failed, `keep` if only the comparison with the champion did, else `promote`.
     """
-    case = Case(challenger, champion, holdout, circumstances)
+    with np.errstate(all="ignore"):  # what is no number in the end has a rule of its own
+        return _decide(Case(challenger, champion, holdout, circumstances), policy)
+
+
+def _decide(case: Case, policy: Gate) -> Decision:
+    champion, holdout = case.champion, case.holdout
     judged = _judge(case, policy)
     standing, behind = _held_to(case, policy, judged)
     rules = [*_trust(case, policy), *judged.rules, *standing]

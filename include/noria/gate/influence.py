@@ -24,8 +24,8 @@ def influence(problem: Problem, metric: str, target: np.ndarray, predictions: Pr
 
 def standard_error(influences: np.ndarray) -> float:
     """Standard error of a metric with these influences of n rows; infinite for one row."""
-    count = len(influences)
-    return float(np.std(influences, ddof=1) / np.sqrt(count)) if count > 1 else float("inf")
+    count, scale = len(influences), float(np.abs(influences).max(initial=0)) or 1.0  # squares of large numbers overflow
+    return float(scale * np.std(influences / scale, ddof=1) / np.sqrt(count)) if count > 1 else float("inf")
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

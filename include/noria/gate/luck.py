@@ -9,6 +9,7 @@ Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 12 and 1
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,12 @@ def bootstrapped(
         alpha: One-sided chance of error.
     """
     freedom, error = len(influences) - 1, standard_error(influences)
-    moved, swaps = draws.improvements - improvement, [] if swapped is None else [swapped]
-    below = [(draws.statistics, error), (-moved, 1.0), *((values, 1.0) for values in swaps)]
-    above = [(-draws.statistics, error), (moved, 1.0), *((-values, 1.0) for values in swaps)]
+    if not math.isfinite(error):
+        return _nothing(improvement)
+    moves = [draws.improvements - improvement] if len(draws.improvements) >= _TAIL_DRAWS else []
+    swaps = [] if swapped is None else [swapped]
+    below = [(draws.statistics, error), *((-values, 1.0) for values in moves), *((values, 1.0) for values in swaps)]
+    above = [(-draws.statistics, error), *((values, 1.0) for values in moves), *((-values, 1.0) for values in swaps)]
     down = max(_quantile(values, alpha, freedom) * unit for values, unit in below)
     up = max(_quantile(values, alpha, freedom) * unit for values, unit in above)
     ahead = improvement - margin
@@ -74,6 +78,11 @@ def bootstrapped(
     )
 
 
+def _nothing(improvement: float) -> Luck:
+    """What is known where the numbers are too large to compute with."""
+    return Luck(improvement, -math.inf, math.inf, 1.0, math.inf, "none: the numbers are too large")
+
+
 def _quantile(values: np.ndarray, alpha: float, freedom: int) -> float:
     """What a share `alpha` of the values exceeds, at least 0."""
     anchor, share = _anchor(values)
@@ -85,10 +94,13 @@ def _quantile(values: np.ndarray, alpha: float, freedom: int) -> float:
 
 def _chance(values: np.ndarray, least: float, freedom: int) -> float:
     """Share of values that reach `least`; its inverse, at every alpha, is `_quantile`."""
-    share = (1 + np.count_nonzero(values >= least)) / (len(values) + 1)
+    count = int(np.count_nonzero(values >= least))
+    share = (1 + count) / (len(values) + 1)
     anchor, tail = _anchor(values)
-    if share > tail or least <= anchor or anchor <= 0:
-        return float(share)
+    if share > tail or least <= anchor:
+        return share
+    if anchor <= 0:  # luck moves nothing
+        return share if count else 0.0
     return float(stats.t.sf(least / anchor * stats.t.isf(tail, freedom), freedom))
 
 

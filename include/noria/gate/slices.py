@@ -38,7 +38,8 @@ def _results(case: Case, declared: Slice, values: np.ndarray, alpha: float) -> l
     here = values[rows].astype(str)
     groups = [(str(value), here == value) for value in np.unique(here)]
     if case.pair is not None:
-        return [_compared(case.pair.take(mask), declared, value, alpha) for value, mask in groups]
+        pair = case.pair.by_primary_metric()
+        return [_compared(pair.take(mask), declared, value, alpha) for value, mask in groups]
     return [_alone(case, declared, value, rows[mask]) for value, mask in groups]
 
 
@@ -66,8 +67,7 @@ def _compared(pair: Pair, declared: Slice, value: str, alpha: float) -> SliceRes
 def _alone(case: Case, declared: Slice, value: str, rows: np.ndarray) -> SliceResult:
     said, found = case.challenger.predictions, math.nan
     if said is not None:
-        with np.errstate(all="ignore"):
-            found = score(case.holdout.problem, case.holdout.target[rows], take(said, rows))[case.metric]
+        found = score(case.holdout.problem, case.holdout.target[rows], take(said, rows))[case.metric]
     return SliceResult(
         column=declared.column,
         value=value,

@@ -40,7 +40,8 @@ def a_classification(rng: np.random.Generator, rows: int, classes: tuple[Any, ..
 
     def guess() -> np.ndarray:
         odds = np.exp(seen + rng.normal(0, 0.7, seen.shape))
-        return np.round(odds / odds.sum(axis=1, keepdims=True), 2)
+        shares: np.ndarray = np.round(odds / odds.sum(axis=1, keepdims=True), 2)
+        return shares
 
     problem = classification(*NAMES, classes=classes)
     return Pair(problem, np.array(classes)[actual], said(guess()), said(guess()), np.arange(rows)).ordered()

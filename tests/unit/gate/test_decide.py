@@ -191,3 +191,11 @@ def test_a_better_candidate_is_never_judged_worse() -> None:
         verdicts.append(decision.verdict)
     assert lows == sorted(lows)
     assert verdicts == sorted(verdicts) and set(verdicts) == {"keep", "promote"}
+
+
+@pytest.mark.parametrize("size", [1e30, 1e160, 1e300])
+def test_predictions_that_are_too_large_to_compute_with_win_nothing(size: float) -> None:
+    huge = np.where(np.arange(ROWS) < 1, size, GOOD)
+    for metric in ("r2", "mae", "rmse", "rae"):
+        assert decide(*evidence(TARGET, huge, GOOD, problem=regression(metric))).verdict == "reject"
+        assert decide(*evidence(TARGET, GOOD, huge, problem=regression(metric))).verdict == "keep"
