@@ -13,25 +13,18 @@ from noria.models.examples import load_split
 from noria.models.store import load_model
 from noria.records import Candidate, Snapshot
 from noria.registry.package import MODEL_FILE
-from noria.settings import CHECKOUT, Settings
+from noria.settings import Settings
 from noria.stages.promote import promote
 from noria.workspace import Workspace
 from tests.azure.twin.client import Twin
-from tests.unit.stages.test_promote import propose
+from tests.support.proposals import PUPILS, propose, write_pipeline
 
 pytestmark = pytest.mark.slow
 
 
-PUPILS = "pupils"
-"""The students' pipeline under another name: other tests use the same twin, and its registry."""
-
-
 def open_workspace(twin: Twin, home: Path, *, production: bool) -> Workspace:
-    folder = home / "pipelines" / PUPILS
-    folder.mkdir(parents=True)
-    spec = (CHECKOUT / "include/pipelines/students/pipeline.yaml").read_text()
-    (folder / "pipeline.yaml").write_text(spec.replace("name: students", f"name: {PUPILS}", 1))
-    environment = {**os.environ, "NORIA_LAKE_URL": twin.lake_url(), "NORIA_PIPELINES": str(folder.parent)}
+    folder = write_pipeline(home / "pipelines")
+    environment = {**os.environ, "NORIA_LAKE_URL": twin.lake_url(), "NORIA_PIPELINES": str(folder)}
     if not production:
         del environment["AIRFLOW_CONN_AZUREML_PRODUCTION"]
     return Workspace.open(Settings.from_env(environment, home=home))
@@ -41,13 +34,16 @@ def names(twin: Twin, conn_id: str) -> set[str]:
     return {model.name for model in ml_client(twin.connection(conn_id)).models.list()}
 
 
-def test_promoted_models_land_in_production_alone_and_load_without_noria(twin: Twin, tmp_path: Path) -> None:
-    before = names(twin, ML)
+def test_promoted_models_wait_in_staging_land_in_production_and_load_without_noria(twin: Twin, tmp_path: Path) -> None:
     workspace = open_workspace(twin, tmp_path / "home", production=True)
     run = propose(workspace, kind="xgboost", pipeline=PUPILS)
     decision = promote(run, workspace)
     assert (decision.verdict, decision.champion_version) == ("promote", "1")
-    assert PUPILS in names(twin, PRODUCTION) and names(twin, ML) == before
+    assert PUPILS in names(twin, PRODUCTION) and PUPILS in names(twin, ML)
+    assert workspace.staging.champion(PUPILS) is None and workspace.registry.champion(PUPILS) is not None
+    assert workspace.registry.audit(PUPILS) == workspace.staging.audit(PUPILS) == []
+    (entry,) = workspace.ledger(PUPILS).entries()
+    assert (entry.event, entry.verdict_id) == ("promoted", decision.verdict_id)
     again = promote(propose(workspace, kind="xgboost", pipeline=PUPILS), workspace)
     assert (again.verdict, again.champion_version) == ("keep", "1")
 

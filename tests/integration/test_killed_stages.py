@@ -12,7 +12,7 @@ import pytest
 
 from noria.compute.process import JobProcess
 from noria.errors import JobError
-from noria.records import STAGES, Decision, Run
+from noria.records import Decision, Run, stages_of
 from noria.settings import Settings
 from noria.workspace import Workspace
 from tests.support.reference import reference
@@ -26,7 +26,7 @@ def test_killed_stage_ends_well_at_the_next_try(tmp_path: Path) -> None:
     small = {"tuning.trials": "4", "evaluation.seeds": "2"}
     file = reference("students_performance_kaggle.csv")
     run = workspace.create_run("students", "killed", overrides=small, source=file.as_uri())
-    for stage in STAGES:
+    for stage in stages_of(run.pipeline):
         _kill_at_work(stage, run, settings)
         assert workspace.stage_run(run, stage) is None, f"{stage} was killed and cannot have a record"
         JobProcess(stage, run, settings).run()
@@ -36,6 +36,8 @@ def test_killed_stage_ends_well_at_the_next_try(tmp_path: Path) -> None:
     decision = workspace.require(run, "promote", Decision)
     assert (decision.verdict, decision.champion_version) == ("promote", "1")
     assert [v.version for v in workspace.registry.history("students")] == ["1"]
+    assert [entry.event for entry in workspace.ledger("students").entries()] == ["promoted"]
+    assert workspace.registry.audit("students") == []
     assert workspace.failure(run) is None
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from noria.errors import InputError, SpecError, StorageError
+from noria.errors import InputError, SpecError, StorageError, VerdictError
 from noria.jobs.runner import keep_failure
-from noria.records import Decision, Report, Snapshot
+from noria.records import Approval, Decision, Report, Snapshot
 from noria.settings import Settings
-from noria.workspace import Workspace, run_path, safe_run_id
+from noria.workspace import APPROVAL, FORCED, Workspace, run_path, safe_run_id, to_json
 from tests.support.runs import decision, done
 
 
@@ -102,3 +102,32 @@ def test_figures_that_are_no_numbers_stand_in_valid_json(workspace: Workspace) -
     text = workspace.lake.read(run_path("students", "r1", "promote")).decode()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert workspace.require(run, "promote", Decision).candidate_metrics == pytest.approx(metrics, nan_ok=True)
+
+
+def test_the_last_word_on_a_candidate(workspace: Workspace) -> None:
+    """A person's by force, else that of the stage that follows the approval, else the gate's."""
+    run = workspace.create_run("students", "r1")
+    assert workspace.decision(run) is None
+    for stage, verdict in (("promote", "promote"), ("release", "keep")):
+        said = decision(verdict)
+        done(workspace, run, stage, said)
+        assert workspace.decision(run) == said
+    forced = decision("keep", forced="ada: because")
+    workspace.lake.create(run_path("students", "r1", FORCED), to_json(forced))
+    assert workspace.decision(run) == forced
+
+
+def test_an_answer_that_was_edited_is_none(workspace: Workspace) -> None:
+    run = workspace.create_run("students", "r1")
+    assert workspace.approval(run) is None
+    said = Approval(
+        pipeline="students", run_id="r1", model_sha256="0" * 64, previous_champion=None, approved=False, by="ada",
+        reason="no", at=workspace.clock(),
+    )  # fmt: skip
+    signed = to_json(workspace.keyring.sign(said))
+    workspace.lake.replace(run_path("students", "r1", APPROVAL), signed)
+    found = workspace.approval(run)
+    assert found is not None and found.by == "ada"
+    workspace.lake.replace(run_path("students", "r1", APPROVAL), signed.replace(b"false", b"true"))
+    with pytest.raises(VerdictError, match="changed afterwards"):
+        workspace.approval(run)

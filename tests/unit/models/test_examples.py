@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from noria.errors import InputError
-from noria.models.examples import load_split
+from noria.models.examples import as_text, draw, hashes_by, load_split
+from noria.records import HoldoutRule
 from tests.support.learning import classification, fields, pipeline, write
 
 
@@ -57,3 +58,24 @@ def test_labels_keep_their_type(tmp_path: Path, target: str, classes: tuple[obje
     split = load_split(write(fields(400), tmp_path / "t.parquet"), spec)
     assert split.problem.classes == classes
     assert np.isin(split.holdout.target, classes).all()
+
+
+def test_the_holdouts_rows_keep_their_other_columns(tmp_path: Path) -> None:
+    drawn = draw(write(fields(300, null_share=0.1), tmp_path / "t.parquet"), pipeline())
+    held = drawn.held
+    assert held.num_rows == len(drawn.split.holdout)
+    assert np.array_equal(held.column("harvest").to_numpy(), drawn.split.holdout.target)
+    assert set(as_text(held.column("watered"))) == {"true", "false", "(none)"}
+    assert set(as_text(held.column("soil"))) == {"clay", "loam", "sand", "(none)"}
+    assert set(as_text(held.column("hedges"))) == {str(n) for n in held.column("hedges").to_pylist()}
+
+
+def test_another_rules_hashes_need_its_columns(tmp_path: Path) -> None:
+    spec = pipeline()
+    drawn, rule = draw(write(fields(100), tmp_path / "t.parquet"), spec), HoldoutRule.of(spec)
+    assert np.array_equal(hashes_by(rule, drawn.held, spec), drawn.split.holdout.hashes)
+    salted = rule.model_copy(update={"salt": "other"})
+    assert not np.array_equal(hashes_by(salted, drawn.held, spec), drawn.split.holdout.hashes)
+    changed = rule.model_copy(update={"columns": {**rule.columns, "rain": "integer", "wind": "number"}})
+    with pytest.raises(InputError, match="gone or of another type now: rain, wind"):
+        hashes_by(changed, drawn.held, spec)

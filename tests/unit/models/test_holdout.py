@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from noria.models.holdout import fingerprint, in_holdout, row_hashes
+from noria.models.holdout import among, fingerprint, from_bytes, in_holdout, row_hashes, row_set
 from noria.pipeline import Column
 from tests.support.learning import fields, pipeline
 
@@ -68,6 +68,19 @@ def test_the_fingerprint_names_a_set_of_rows() -> None:
     hashes = row_hashes(fields(50), COLUMNS, "")
     assert fingerprint(hashes) == fingerprint(hashes[::-1])
     assert fingerprint(hashes) != fingerprint(hashes[1:])
+
+
+def test_rows_are_found_again_by_their_hashes() -> None:
+    hashes = row_hashes(fields(500), COLUMNS, "s")
+    different = row_set(np.concatenate([hashes[::-1], hashes[:50]]))
+    assert [bytes(h) for h in different] == sorted(bytes(h) for h in hashes)
+    assert np.array_equal(from_bytes(different.tobytes()), different)
+    others = row_hashes(fields(500, seed=9), COLUMNS, "s")
+    mixed = np.concatenate([others[:3], hashes[7:9], others[3:5]])
+    assert among(mixed, different).tolist() == [False] * 3 + [True] * 2 + [False] * 2
+    assert not among(hashes, hashes[:0]).any() and among(hashes[:0], hashes).shape == (0,)
+    with pytest.raises(ValueError, match="reshape"):
+        from_bytes(b"x" * 17)
 
 
 def test_a_hundred_thousand_rows_take_a_moment() -> None:

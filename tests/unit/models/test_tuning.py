@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from noria.errors import InputError, SpecError
-from noria.models.examples import load_split
-from noria.models.holdout import in_holdout, row_hashes
+from noria.models.examples import Examples, Split, load_split
+from noria.models.holdout import among, in_holdout, row_hashes
 from noria.models.space import check_estimators
 from noria.models.training import fit_all
 from noria.models.tuning import Training
@@ -53,6 +54,32 @@ def test_tuning_is_given_training_rows_alone(tmp_path: Path) -> None:
     seen = {bytes(h) for h in training.rows.hashes}
     assert seen.isdisjoint(bytes(h) for h in split.holdout.hashes)
     assert not in_holdout(training.rows.hashes, chosen.holdout.share).any()
+
+
+@pytest.mark.parametrize("shown", ["nothing", "in the search", "in the fit"])
+def test_what_was_seen_is_what_was_given_and_not_what_the_rule_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    """A search, or a fit, that is given rows of the holdout leaves their hashes too."""
+    chosen = spec(RIDGE, trials=1)
+    split = load_split(write(fields(300), tmp_path / "t.parquet"), chosen)
+    some = split.holdout.take(np.arange(7))
+
+    def more(rows: Examples) -> Examples:
+        features = pd.concat([rows.features, some.features])
+        return Examples(features, np.append(rows.target, some.target), np.concatenate([rows.hashes, some.hashes]))
+
+    if shown == "in the search":
+        monkeypatch.setattr("noria.models.training.Training", lambda problem, rows: Training(problem, more(rows)))
+    workers = InlineWorkers()
+    if shown == "in the fit":
+        share = workers.share
+        peeking = Split(split.problem, more(split.train), split.holdout)
+        monkeypatch.setattr(workers, "share", lambda value: share(peeking if isinstance(value, Split) else value))
+    seen = fit_all(split, chosen, workers).seen
+    given = np.concatenate([split.train.hashes, some.hashes]) if shown != "nothing" else split.train.hashes
+    assert [bytes(h) for h in seen] == sorted({bytes(h) for h in given})
+    assert among(split.holdout.hashes, seen).sum() == (0 if shown == "nothing" else 7)
 
 
 @pytest.mark.parametrize(

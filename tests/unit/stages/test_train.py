@@ -1,5 +1,6 @@
 """The train stage on real Dask clusters of worker processes."""
 
+import hashlib
 import json
 import logging
 import os
@@ -15,14 +16,16 @@ import pytest
 
 from noria.compute.dask_cluster import dask_workers
 from noria.errors import JobError, SpecError
+from noria.models.examples import load_split
 from noria.models.store import load_model
+from noria.pipeline import load_pipeline
 from noria.records import Candidate, Run
 from noria.settings import CHECKOUT, Settings
 from noria.stages.ingest import ingest
 from noria.stages.train import train
 from noria.workspace import Workspace
 from tests.support.reference import reference
-from tests.unit.stages.test_promote import publish
+from tests.support.runs import done
 
 QUICK = {
     "tuning.trials": "8",
@@ -40,14 +43,15 @@ def workspace(tmp_path: Path) -> Workspace:
 def start(workspace: Workspace, source: str = "sample://students?rows=400", **overrides: str) -> Run:
     changes = {**QUICK, **{k.replace("__", "."): v for k, v in overrides.items()}}
     run = workspace.create_run("students", source=source, overrides=changes)
-    publish(run, workspace, "ingest", ingest(run, workspace))
+    done(workspace, run, "ingest", ingest(run, workspace))
     return run
 
 
 def comparable(candidate: Candidate) -> Candidate:
     """A candidate without what two equal runs may differ in: names, durations, the state of the checkout."""
     contenders = tuple(c.model_copy(update={"seconds": 0.0}) for c in candidate.contenders)
-    return candidate.model_copy(update={"model": "", "cluster": "", "code": "", "contenders": contenders})
+    places = dict.fromkeys(("model", "training_rows", "cluster", "code"), "")
+    return candidate.model_copy(update={**places, "contenders": contenders})
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,13 @@ def test_one_worker_and_two_agree_to_the_last_digit(workspace: Workspace, one: C
     assert list((workspace.settings.home / "tmp").iterdir()) == []
     with workspace.lake.local(two.model) as file:
         assert load_model(file, two.model_sha256) is not None
+    seen = workspace.lake.read(two.training_rows)
+    assert hashlib.sha256(seen).hexdigest() == two.training_rows_sha256
+    (path,) = (p for p in workspace.lake.list("typed") if p.endswith(".parquet"))
+    with workspace.lake.local(path) as table:
+        split = load_split(table, load_pipeline("students", workspace.settings.pipelines))
+    hashes = [seen[i : i + 16] for i in range(0, len(seen), 16)]
+    assert hashes == sorted(hashes) and set(hashes) == {bytes(h) for h in split.train.hashes}
 
 
 @pytest.mark.slow
