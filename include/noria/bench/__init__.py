@@ -1,8 +1,8 @@
 """Measurements that the README quotes, so that anyone can take them again on their own machine.
 
 One module a measurement, named as in BENCHES, with `add_arguments(parser)` and `run(args) -> dict` (JSON-ready, units
-in the names) and, where it can fail, `succeeded(result) -> bool`. Each works in a scratch folder of its own and leaves
-nothing behind.
+in the names). It may have `succeeded(result) -> bool`, where it can fail, and `in_short(result) -> dict` for people.
+Each works in a scratch folder of its own and leaves nothing behind.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(result))  # noqa: T201
     else:
-        _show(args.bench, result)
+        _show(args.bench, getattr(module, "in_short", dict)(result))
     succeeded = getattr(module, "succeeded", lambda _: True)
     return int(ExitCode.OK if succeeded(result) else ExitCode.FAILED)
 

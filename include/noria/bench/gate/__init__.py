@@ -56,6 +56,19 @@ def succeeded(result: dict[str, Any]) -> bool:
     return all(attack["refused"] for attack in result.get("attacks", ()))
 
 
+def in_short(result: dict[str, Any]) -> dict[str, Any]:
+    """The figures without the tables, and the attacks by their number."""
+    short = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
+    if attacks := result.get("attacks"):
+        short["attacks refused"] = f"{sum(attack['refused'] for attack in attacks)} of {len(attacks)}"
+    for kind in ("steady", "mishaps"):
+        for name, told in result.get("days", {}).get(kind, {}).items():
+            short[f"sixty days, {kind}, {name}"] = (
+                f"{told['champion_changes']['mean']:.1f} changes, regret {told['regret']['mean']:.3f}"
+            )
+    return short
+
+
 def _attack_all(folder: Path) -> list[dict[str, Any]]:
     from noria.bench.gate.attacks import attack_all
 
@@ -71,7 +84,7 @@ def _pool() -> ProcessPoolExecutor:
 
 def _prepare() -> None:
     """One thread a process, since the processes are the parallelism; and a word only for what is wrong."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     logging.disable(logging.WARNING)
     threadpool_limits(1)

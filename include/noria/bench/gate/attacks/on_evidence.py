@@ -11,7 +11,7 @@ import numpy as np
 from noria.bench.gate.attacks.attack import Attack
 from noria.bench.gate.attacks.world import World, fitted
 from noria.bench.gate.evidence import Question, classification, said
-from noria.models.answers import ask, unsteady
+from noria.models.answers import ask, watch
 from noria.models.examples import Examples
 from noria.models.metrics import score
 from noria.pipeline import Gate, Slice
@@ -106,7 +106,7 @@ def wrong_order(world: World, attacked: bool) -> Decision:
     split, model = world.split, fitted(world.split, "ridge", world.split.train)
     asked_of = _Reversed(model) if attacked else model
     said_of = ask(split.problem, asked_of, split.holdout.features)
-    problem = unsteady(split.problem, asked_of, split.holdout.features, said_of, seed=1)
+    problem = watch(split.problem, asked_of, split.holdout.features, said_of, seed=1).unsteady
     return _ask(world, np.asarray(said_of), of_challenger={"problem": problem}).decide()
 
 

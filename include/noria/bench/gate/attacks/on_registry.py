@@ -254,7 +254,7 @@ def _half(world: World) -> str | None:
     return None
 
 
-_WRITES = (
+WRITES = (
     "create_experiment", "create_run", "log_batch", "log_artifacts", "set_terminated", "create_registered_model",
     "create_model_version", "set_model_version_tag", "delete_model_version_tag", "set_registered_model_alias",
 )  # fmt: skip
@@ -264,7 +264,7 @@ _WRITES = (
 def _counted(kind: Any, *, at: int | None, after: bool = False) -> Iterator[list[str]]:
     """Names of the writes of MLflow's client, in order; the process "dies" before or after one of them."""
     done: list[str] = []
-    originals = {name: getattr(kind, name) for name in _WRITES}
+    originals = {name: getattr(kind, name) for name in WRITES}
 
     def counting(name: str, original: Any) -> Any:
         @wraps(original)
