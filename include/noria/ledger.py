@@ -93,12 +93,13 @@ class Ledger:
         }
         return len(models - {besides})
 
-    def audit(self, versions: Collection[ChampionVersion] = ()) -> list[str]:
+    def audit(self, versions: Collection[ChampionVersion] | None = None) -> list[str]:
         """Entries that were changed, forged or taken out, a sentence each; none where all is well.
 
         Args:
             versions: What the registry knows. Its champions must all be in the ledger, and so it is seen too where the
-                last entries were cut off; or a promotion has not come to its end, which a retry of its run mends.
+                last entries were cut off; or a promotion has not come to its end, which a retry of its run mends. And
+                the last champion in the ledger must be theirs: a crown that somebody took away leaves no other trace.
         """
         try:
             table = self._read()
@@ -113,7 +114,9 @@ class Ledger:
             findings += self._wrong(entry, name in seen, entry.previous == last)
             seen.add(name)
             last = name if self._genuine(entry) else last
-        return findings + self._lacking(entries, versions)
+        if versions is None:
+            return findings
+        return findings + (self._lacking(entries, versions) or self._dethroned(entries, versions))
 
     def _wrong(self, entry: LedgerEntry, is_repeated: bool, follows: bool) -> list[str]:
         try:
@@ -132,6 +135,18 @@ class Ledger:
             "nothing"
             for version in versions
             if version.sequence is not None and version.verdict and version.verdict.id not in told
+        ]
+
+    def _dethroned(self, entries: Iterable[LedgerEntry], versions: Iterable[ChampionVersion]) -> list[str]:
+        last = next((entry for entry in reversed([*entries]) if crowns(entry) and self._genuine(entry)), None)
+        crowned = [version for version in versions if version.sequence is not None]
+        stands = max(crowned, key=lambda version: version.sequence or 0).version if crowned else None
+        if last is None or last.champion_after == stands:
+            return []
+        return [
+            f"run {last.run_id} made version {last.champion_after} the champion at {last.at:%Y-%m-%d %H:%M} UTC, and "
+            f"the registry says version {stands or '(none)'}: somebody changed it by hand, or a rollback has not come "
+            f"to its end (`noria rollback {self._pipeline} --to VERSION`)"
         ]
 
     def _read(self) -> pa.Table | None:

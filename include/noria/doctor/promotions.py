@@ -80,11 +80,11 @@ def check_ledger(lake: Lake, names: Iterable[str], keyring: Keyring, registry: R
     return "ok", f"{lake.url(PATH)}: {count} decisions, signed and chained", ""
 
 
-def _versions(registry: Reading | None, name: str) -> Sequence[ChampionVersion]:
+def _versions(registry: Reading | None, name: str) -> Sequence[ChampionVersion] | None:
     """What the registry knows; where it does not answer, its own check says so."""
     with contextlib.suppress(NoriaError):
-        return registry.history(name) if registry else ()
-    return ()
+        return registry.history(name) if registry else None
+    return None
 
 
 def _told(keyring: Keyring) -> str:

@@ -122,6 +122,22 @@ def test_a_ledger_whose_end_was_cut_off(home: Path) -> None:
     assert f"{NAME}: version 2 became champion" in finding.detail
 
 
+@pytest.mark.parametrize("tags", [{"noria.crown": None, "noria.champion": None}, None], ids=["crown", "version"])
+def test_a_champion_that_was_taken_away_with_all_its_traces(home: Path, tags: dict[str, None] | None) -> None:
+    """Whoever may write to the registry leaves it as it was before; the ledger remembers."""
+    registry = Workspace.open(Settings.from_env({}, home=home)).registry
+    client = registry._client  # type: ignore[attr-defined]
+    client.set_registered_model_alias(NAME, "champion", "1")
+    if tags:
+        registry._write_tags(NAME, "2", tags)
+    else:
+        client.delete_model_version(NAME, "2")
+    assert look("registry", home).status == "ok"
+    finding = look("ledger", home)
+    assert finding.status == "fail"
+    assert "run r2 made version 2 the champion" in finding.detail and "the registry says version 1" in finding.detail
+
+
 def test_an_entry_signed_by_somebody_else(home: Path) -> None:
     settings = Settings.from_env({}, home=home)
     workspace = Workspace.open(settings)
