@@ -22,8 +22,12 @@ from tests.support.proposals import PUPILS, propose, write_pipeline
 pytestmark = pytest.mark.slow
 
 
-def open_workspace(twin: Twin, home: Path, *, production: bool) -> Workspace:
-    folder = write_pipeline(home / "pipelines")
+LONERS = "loners"
+"""A pipeline of its own: tests share the twin's registries, and each has a key of its own."""
+
+
+def open_workspace(twin: Twin, home: Path, name: str, *, production: bool) -> Workspace:
+    folder = write_pipeline(home / "pipelines", name=name)
     environment = {**os.environ, "NORIA_LAKE_URL": twin.lake_url(), "NORIA_PIPELINES": str(folder)}
     if not production:
         del environment["AIRFLOW_CONN_AZUREML_PRODUCTION"]
@@ -35,7 +39,7 @@ def names(twin: Twin, conn_id: str) -> set[str]:
 
 
 def test_promoted_models_wait_in_staging_land_in_production_and_load_without_noria(twin: Twin, tmp_path: Path) -> None:
-    workspace = open_workspace(twin, tmp_path / "home", production=True)
+    workspace = open_workspace(twin, tmp_path / "home", PUPILS, production=True)
     run = propose(workspace, kind="xgboost", pipeline=PUPILS)
     decision = promote(run, workspace)
     assert (decision.verdict, decision.champion_version) == ("promote", "1")
@@ -61,7 +65,7 @@ def test_promoted_models_wait_in_staging_land_in_production_and_load_without_nor
 
 
 def test_without_a_production_workspace_they_stay_where_jobs_run(twin: Twin, tmp_path: Path) -> None:
-    workspace = open_workspace(twin, tmp_path, production=False)
-    assert promote(propose(workspace, pipeline=PUPILS), workspace).champion_version == "1"
-    (version,) = workspace.registry.history(PUPILS)
-    assert version.is_champion and PUPILS in names(twin, ML)
+    workspace = open_workspace(twin, tmp_path, LONERS, production=False)
+    assert promote(propose(workspace, pipeline=LONERS), workspace).champion_version == "1"
+    (version,) = workspace.registry.history(LONERS)
+    assert version.is_champion and LONERS in names(twin, ML)

@@ -29,11 +29,11 @@ WEAK = 0.08
 """Share of the training rows that makes a model that any other beats beyond luck."""
 
 
-def write_pipeline(folder: Path, gate: Mapping[str, Any] | None = None, **changes: Any) -> Path:
-    """The pipeline `pupils` below a folder, with another gate and other keys."""
+def write_pipeline(folder: Path, gate: Mapping[str, Any] | None = None, *, name: str = PUPILS, **changes: Any) -> Path:
+    """The students' pipeline under another name below a folder, with another gate and other keys."""
     spec = yaml.safe_load((CHECKOUT / "include/pipelines/students/pipeline.yaml").read_text())
-    spec |= {"name": PUPILS, "gate": dict(gate or {}), **changes}
-    file = folder / PUPILS / "pipeline.yaml"
+    spec |= {"name": name, "gate": dict(gate or {}), **changes}
+    file = folder / name / "pipeline.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(spec, sort_keys=False))
     return folder
