@@ -237,7 +237,7 @@ NEWS: dict[str, tuple[Decision, str, str]] = {
     "too late to approve": (
         decision("keep", approval=answer(approved=False, by=NOBODY, reason="no answer within 24 hours")),
         "candidate not approved in time, the champion stays: no answer within 24 hours",
-        "Declined by nobody",
+        "Nobody answered in time",
     ),
     "approved in vain": (
         decision("keep", approval=answer(approved=True), reasons=("the champion is version 3 by now",)),
