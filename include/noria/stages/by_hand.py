@@ -8,7 +8,7 @@ from datetime import timedelta
 from noria.errors import InputError
 from noria.models.answers import ask, finite, load
 from noria.records import Approval, Candidate, Decision, Run
-from noria.stages.carrying_out import crown
+from noria.stages.carrying_out import catch_up, crown
 from noria.stages.case import Case, opened
 from noria.stages.judging import judge
 from noria.stages.promote import until_fresh
@@ -102,6 +102,7 @@ def _forced(case: Case, by: str, reason: str) -> Decision:
     if own is not None and own.is_champion:
         raise InputError(f"version {own.version} of {case.name} is of run {case.run.run_id}, and the champion already")
     _check_model(case)
+    catch_up(case.name, case.workspace)
     decision = judge(case, case.production.champion(case.name))
     log.warning("%s promotes run %s of %s by force (%s): %s", by, case.run.run_id, case.name, decision.verdict, reason)
     said = decision.model_copy(update={"forced": f"{by}: {reason}", "dry_run": False})

@@ -8,6 +8,7 @@ from datetime import datetime
 from noria.records import Approval, ChampionVersion, Decision, LedgerEntry, LedgerEvent, SignedVerdict
 from noria.stages.case import Case
 from noria.stages.ruling import Ruling
+from noria.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,39 @@ def enter(
     )
 
 
+def catch_up(name: str, workspace: Workspace) -> None:
+    """Write the line of a champion whose promotion was killed before it could, so that the lines stay in order."""
+    champion = workspace.registry.champion(name)
+    verdict = champion.verdict if champion else None
+    if champion is None or verdict is None or champion.sequence != verdict.sequence:
+        return
+    workspace.ledger(name).append(
+        LedgerEntry(
+            pipeline=name,
+            at=verdict.issued_at,
+            event=_event(verdict),
+            run_id=verdict.run_id,
+            model_sha256=verdict.model_sha256,
+            holdout_sha256=verdict.holdout_sha256,
+            policy_sha256=verdict.policy_sha256,
+            version=champion.version,
+            champion_before=verdict.previous_champion,
+            champion_after=champion.version,
+            by=verdict.by,
+            reasons=(verdict.reason,),
+            verdict_id=verdict.id,
+        )
+    )
+
+
 def answered(case: Case, decision: Decision, approval: Approval) -> None:
     """Write a person's answer into the pipeline's history."""
     event: LedgerEvent = "approved" if approval.approved else "declined"
     enter(case, event, decision, at=approval.at, by=approval.by, reasons=(approval.reason,))
+
+
+def _event(verdict: SignedVerdict) -> LedgerEvent:
+    return "forced" if verdict.action == "force" else "promoted"
 
 
 def _into_staging(case: Case, verdict: SignedVerdict) -> ChampionVersion:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from noria.errors import StaleVerdictError
 from noria.records import ChampionVersion, Decision, LedgerEvent, Run
-from noria.stages.carrying_out import crown, enter, stage
+from noria.stages.carrying_out import catch_up, crown, enter, stage
 from noria.stages.case import Case, opened
 from noria.stages.judging import judge
 from noria.stages.ruling import Ruling, kept_ruling, new_ruling
@@ -56,6 +56,7 @@ def _begun(case: Case) -> Ruling | None:
 
 
 def _judged(case: Case) -> Decision:
+    catch_up(case.name, case.workspace)
     own = case.own(case.production)
     decision = judge(case, rival_of(case, own))
     if decision.dry_run:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from noria.errors import InputError, VerdictError
 from noria.records import Approval, Decision, Run
-from noria.stages.carrying_out import answered, crown, enter
+from noria.stages.carrying_out import answered, catch_up, crown, enter
 from noria.stages.case import Case, opened
 from noria.stages.judging import judge
 from noria.stages.promote import EVENTS, until_fresh
@@ -53,6 +53,7 @@ def _released(case: Case, asked: Decision, approval: Approval) -> Decision:
         seen = f"version {approval.previous_champion}" if approval.previous_champion else "no champion"
         why = f"the champion is version {now or '(none)'} by now, and {approval.by} approved it against {seen}"
         return _kept(case, asked, why, approval, event=True)
+    catch_up(case.name, case.workspace)
     decision = judge(case, champion).model_copy(update={"approval": approval})
     if decision.verdict != "promote":
         enter(case, EVENTS[decision.verdict], decision)

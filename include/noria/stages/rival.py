@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from noria.errors import InputError, NoriaError, UnavailableError
+from noria.errors import InputError, NoriaError, StorageError, UnavailableError
 from noria.gate import Champion
 from noria.models.answers import ask, load
 from noria.models.examples import Drawn, frame, hashes_by, is_text
-from noria.models.holdout import among, from_bytes, in_holdout
+from noria.models.holdout import among, from_bytes, in_holdout, row_hashes
 from noria.pipeline import Pipeline
-from noria.records import ChampionVersion, HoldoutRule
+from noria.records import ChampionVersion, HoldoutRule, Snapshot
 from noria.stages.case import Case
 
 
@@ -57,17 +59,54 @@ def features_for(model: Any, rule: HoldoutRule | None, drawn: Drawn, pipeline: P
 def _seen(case: Case, version: ChampionVersion) -> np.ndarray:
     """Which rows of the holdout (n booleans) a champion was trained on.
 
-    Its version names the file of all rows that it has seen. Where that is gone, its rule says which rows it may have
-    seen: all that it did not hold out.
-
     Raises:
         InputError: That cannot be known.
     """
     rule, held = version.holdout, case.drawn.held
     if rule is None:
         raise InputError("its version does not say which rows it was trained on")
-    hashes = hashes_by(rule, held, case.run.pipeline)
+    try:
+        hashes = hashes_by(rule, held, case.run.pipeline)
+    except InputError:
+        return _seen_in_its_snapshot(case, version)
+    return _of_its_training(case, version, hashes, rule.share)
+
+
+def _of_its_training(case: Case, version: ChampionVersion, hashes: np.ndarray, share: float) -> np.ndarray:
+    """Which of n rows (n × 16 hashes by its own rule) a champion was trained on.
+
+    Its version names the file of all rows that it has seen. Where that is gone, its rule says which rows it may have
+    seen: all that it did not hold out.
+    """
     if version.training_rows:
         with contextlib.suppress(FileNotFoundError, ValueError):
             return among(hashes, from_bytes(case.workspace.lake.read(version.training_rows)))
-    return ~in_holdout(hashes, rule.share)
+    return ~in_holdout(hashes, share)
+
+
+def _seen_in_its_snapshot(case: Case, version: ChampionVersion) -> np.ndarray:
+    """The same where columns are gone or of another type: by the columns that its own snapshot shares with today's.
+
+    Rows that differ in none of these count as seen.
+
+    Raises:
+        InputError: Its run or its snapshot is gone, or there is no such column.
+    """
+    try:
+        run = case.workspace.load_run(case.name, version.run_id)
+        with case.workspace.lake.local(case.workspace.require(run, "ingest", Snapshot).table) as table:
+            then = pq.read_table(table)
+    except (FileNotFoundError, StorageError) as error:
+        if isinstance(error, UnavailableError):
+            raise
+        raise InputError(
+            f"columns have changed since, and the snapshot of its run {version.run_id} is gone, "
+            "so it cannot be known which rows it has seen"
+        ) from None
+    old, today = run.pipeline, {c.name: c.type for c in case.run.pipeline.columns}
+    shared = [column for column in old.columns if today.get(column.name) == column.type]
+    if not shared:
+        raise InputError("no column is as it was when it was trained, so it cannot be known which rows it has seen")
+    hashes = row_hashes(then, old.columns, old.holdout.salt)
+    seen = then.filter(pa.array(_of_its_training(case, version, hashes, old.holdout.share)))
+    return among(row_hashes(case.drawn.held, shared, ""), row_hashes(seen, shared, ""))

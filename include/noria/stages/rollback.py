@@ -26,6 +26,7 @@ from noria.records import (
 )
 from noria.registry import Registry
 from noria.stages.by_hand import named
+from noria.stages.carrying_out import catch_up
 from noria.stages.case import alone
 from noria.stages.rival import features_for
 from noria.verdicts import new_id
@@ -82,6 +83,7 @@ def rollback(
             return Rollback.model_validate_json(workspace.lake.read(path))
         verdict = _kept(name, key, workspace)
         if verdict is None:
+            catch_up(name, workspace)
             champion = _champion(name, workspace.registry)
             target = _scored(_target(name, champion, to, workspace.registry), name, workspace, folder)
             verdict = _sign(name, champion, target, workspace, by=by, reason=reason)

@@ -162,6 +162,16 @@ def test_an_added_column_draws_another_holdout_and_both_are_judged_anew(workspac
     assert decision.champion_metrics != workspace.require(first, "train", Candidate).metrics
 
 
+def test_a_column_that_changed_keeps_nobody_from_telling_who_has_seen_what(workspace: Workspace) -> None:
+    """Today's hashes are of other columns; the champion's own snapshot says which rows it has seen."""
+    first = propose(workspace, rows=600, trained_on=WEAK, columns__3__type="string", holdout__salt="other")
+    promote(first, workspace)
+    second = propose(workspace, rows=600)
+    decision = promote(second, workspace)
+    leaked = set(rows_of(split_of(first, workspace).train)) & set(rows_of(split_of(second, workspace).holdout))
+    assert decision.comparison is not None and decision.comparison.leaked_rows == len(leaked) > 50
+
+
 def test_a_holdout_that_grew_is_judged_anew(workspace: Workspace) -> None:
     first = propose(workspace, rows=300, trained_on=WEAK)
     promote(first, workspace)
@@ -177,14 +187,17 @@ def test_a_holdout_that_grew_is_judged_anew(workspace: Workspace) -> None:
     ("changes", "words"),
     [
         ({"rows": 160, "holdout__salt": "other"}, "holdout rows are seen by neither"),
-        ({"columns__3__type": "string"}, "of another type now: lunch"),
+        ({"columns__3__type": "string", "snapshot": "gone"}, "the snapshot of its run"),
     ],
 )
 def test_a_champion_that_cannot_be_compared_is_named_and_stays(
     workspace: Workspace, changes: dict[str, Any], words: str
 ) -> None:
-    rows = changes.pop("rows", 300)
-    promote(propose(workspace, rows=rows, trained_on=0.1, **changes), workspace)
+    rows, snapshot = changes.pop("rows", 300), changes.pop("snapshot", "there")
+    first = propose(workspace, rows=rows, trained_on=0.1, **changes)
+    promote(first, workspace)
+    if snapshot == "gone":
+        workspace.lake.remove(run_path(PUPILS, first.run_id, "ingest"))
     decision = promote(propose(workspace, rows=rows), workspace)
     assert (decision.verdict, decision.champion_version) == ("keep", "1")
     assert any(words in reason for reason in decision.reasons), decision.reasons
@@ -318,7 +331,8 @@ def test_a_late_retry_tells_of_the_newer_champion(workspace: Workspace, monkeypa
     assert (decision.verdict, decision.registered_version, decision.champion_version) == ("promote", "2", "3")
     assert not decision.new_champion
     assert decision.reasons[-1] == "version 2 is registered, but a newer champion, version 3, stands"
-    assert ("promoted", "1", "2") in events(workspace) and workspace.registry.audit(PUPILS) == []
+    assert events(workspace) == [("promoted", None, "1"), ("promoted", "1", "2"), ("promoted", "2", "3")]
+    assert workspace.registry.audit(PUPILS) == workspace.ledger(PUPILS).audit() == []
 
 
 def test_a_verdict_that_was_edited_after_a_kill_is_not_used(
