@@ -252,13 +252,15 @@ class _Curve:
         few: Positions of the rows of the smaller side, sorted by probability.
         many: Of the larger one.
         below: For each of the few, how many of the many have a smaller probability.
-        up_to: How many have a smaller or an equal one; the same array where there are no equal ones.
+        tied: Those of the few that have the probability of one of the many.
+        up_to: For each tied one, how many of the many have a smaller or an equal one.
         few_are_positive: Which side is the smaller one.
     """
 
     few: np.ndarray
     many: np.ndarray
     below: np.ndarray
+    tied: np.ndarray
     up_to: np.ndarray
     few_are_positive: bool
 
@@ -269,24 +271,25 @@ class _Curve:
         few, many = order[side[order] == few_are_positive], order[side[order] != few_are_positive]
         ranked = shares[many]
         below, up_to = (np.searchsorted(ranked, shares[few], where) for where in ("left", "right"))
-        return cls(few, many, below, below if np.array_equal(below, up_to) else up_to, few_are_positive)
+        tied = np.flatnonzero(up_to > below)
+        return cls(few, many, below, tied, up_to[tied], few_are_positive)
 
     def area(self, weights: np.ndarray) -> float:
-        """Area under the curve where each of n rows counts as often as its weight says."""
-        few, passed = weights[self.few].astype(np.float64), np.zeros(len(self.many) + 1, dtype=np.int32)
-        np.cumsum(weights[self.many], dtype=np.int32, out=passed[1:])  # whole numbers add up seven times as fast
-        pairs = float(few.sum()) * int(passed[-1])
+        """Area under the curve where each of n rows counts as often as its weight says.
+
+        In whole numbers, which add up faster than others, and exactly.
+        """
+        few, passed = weights[self.few], np.zeros(len(self.many) + 1, dtype=np.int32)
+        np.cumsum(weights[self.many], dtype=np.int32, out=passed[1:])
+        pairs = int(few.sum(dtype=np.int64)) * int(passed[-1])
         if pairs == 0:
             return float("nan")
-        won = few @ passed[self.below]
-        if self.ties:
-            won = (won + few @ passed[self.up_to]) / 2
-        return float(won / pairs if self.few_are_positive else 1 - won / pairs)
-
-    @property
-    def ties(self) -> bool:
-        """Whether rows of different sides have the same probability."""
-        return self.up_to is not self.below
+        beaten = passed[self.below]
+        halves = 2 * int((few * beaten).sum(dtype=np.int64))
+        if len(self.tied):
+            halves += int((few[self.tied] * (passed[self.up_to] - beaten[self.tied])).sum(dtype=np.int64))
+        share = halves / (2 * pairs)
+        return share if self.few_are_positive else 1 - share
 
 
 _CLASSIFICATION: dict[str, Callable[[np.ndarray, Predicted, Predicted], _Plan]] = {
