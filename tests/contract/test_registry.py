@@ -292,7 +292,7 @@ def test_bytes_swapped_in_the_store_are_not_crowned(place: Place, registry: Regi
 
 
 def test_a_champion_that_is_swapped_or_gone_is_found(
-    place: Place, registry: Registry, name: str, promoted: Callable[..., ChampionVersion]
+    place: Place, registry: Registry, name: str, promoted: Callable[..., ChampionVersion], tmp_path: Path
 ) -> None:
     champion = promoted("r1")
     for content, words in ((b"swapped", "its model file has SHA-256"), (None, MODEL_FILE)):
@@ -301,7 +301,7 @@ def test_a_champion_that_is_swapped_or_gone_is_found(
         assert f"version {champion.version}, the champion" in finding and words in finding
         assert f"`noria rollback {name}`" in finding
     with pytest.raises(StorageError) as caught:
-        registry.fetch(name, champion.version, Path())
+        registry.fetch(name, champion.version, tmp_path)
     assert not caught.value.retryable
 
 
