@@ -78,4 +78,6 @@ def rival_of(case: Case, own: ChampionVersion | None) -> ChampionVersion | None:
 
 
 def _carry_out(case: Case, ruling: Ruling) -> Decision:
-    return stage(case, ruling) if case.approval else crown(case, ruling)
+    own = case.own(case.production)
+    approved_already = own is not None and (own.sequence or 0) >= ruling.verdict.sequence
+    return stage(case, ruling) if case.approval and not approved_already else crown(case, ruling)

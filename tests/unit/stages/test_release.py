@@ -58,6 +58,7 @@ def test_what_is_approved_becomes_the_champion(workspace: Workspace) -> None:
     assert (decision.verdict, decision.waiting, decision.champion_version) == ("promote", False, "1")
     assert decision.new_champion and decision.approval is not None and decision.approval.by == "ada"
     assert decision.verdict_id == waiting.verdict_id, "the same verdict goes through staging and production"
+    assert promote(first, workspace).new_champion, "who promotes it once more does not ask again"
     better = accept(propose(workspace), workspace)
     assert (better.champion_version, better.previous_champion) == ("2", "1")
     assert events(workspace) == ["staged", "approved", "promoted"] * 2
