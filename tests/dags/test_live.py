@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +18,7 @@ from noria.errors import InputError
 from noria.jobs.runner import run_stage
 from noria.launcher.stack import Stack
 from noria.mailbox import inbox
-from noria.records import Decision, Snapshot, ValidationReport
+from noria.records import Decision, Profile, Run, Snapshot, ValidationReport
 from noria.settings import CHECKOUT, Settings
 from noria.stages.by_hand import approve
 from noria.stages.ingest import ingest
@@ -36,7 +36,8 @@ ASKING = """gate:
   approval: { timeout_hours: 1, approvers: [admin] }
   beat_champion: advisory
 """
-QUICK = {"estimators": '[{"kind": "linear"}]', "tuning.trials": "1", "evaluation.seeds": "2"}
+JUDGED = "with-a-candidate"
+"""Run that has trained already when Airflow takes it up."""
 
 
 class World:
@@ -59,21 +60,33 @@ class World:
         wait(lambda: self.api.dag(dag), f"{dag} to be found")
         return self.api.trigger(dag, conf)
 
+    def take_up(self, pipeline: str, run_id: str) -> str:
+        """Trigger a run under the id of one that was begun without Airflow."""
+        dag = f"{pipeline}__retrain"
+        wait(lambda: self.api.dag(dag), f"{dag} to be found")
+        body = {"dag_run_id": run_id, "logical_date": None}
+        self.http.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
+        return run_id
+
     def answer(self, pipeline: str, run_id: str, option: str, reason: str) -> dict[str, Any]:
-        """Answer the question of a run as the UI does, once it is put; what Airflow had been told to ask."""
-        run = f"dags/{pipeline}__retrain/dagRuns/{urllib.parse.quote(run_id, safe='')}"
-        path = f"{run}/taskInstances/approve/-1/hitlDetails"
+        """Answer the question of a run as the UI does, once it is put; what Airflow had been told to ask.
 
-        def waits() -> bool:
-            assert not self.ended(pipeline, run_id), "the run ended, and nobody was asked"
-            task = self.tasks(pipeline, run_id).get("approve", {})
-            return bool(task.get("state") == "awaiting_input")
+        Airflow loses an answer that comes before its scheduler knows that the task waits, and asks again.
+        """
+        path = f"dags/{pipeline}__retrain/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        asked: list[dict[str, Any]] = []
 
-        wait(waits, f"{pipeline} to ask")
-        asked: dict[str, Any] = self.get(path)
-        body = {"chosen_options": [option], "params_input": {"reason": reason}}
-        self.http.patch(f"/api/v2/{path}", json=body).raise_for_status()
-        return asked
+        def is_taken() -> bool:
+            state = self.tasks(pipeline, run_id).get("approve", {}).get("state")
+            if state == "awaiting_input":
+                asked.append(self.get(path))
+                body = {"chosen_options": [option], "params_input": {"reason": reason}}
+                assert self.http.patch(f"/api/v2/{path}", json=body).status_code in (200, 409)
+            return state == "success" or bool(self.ended(pipeline, run_id))
+
+        wait(is_taken, f"{pipeline} to ask")
+        assert asked, "nobody was asked"
+        return asked[0]
 
     def decision(self, pipeline: str, run_id: str) -> Decision:
         """The last word on a run's candidate."""
@@ -114,23 +127,27 @@ def wait(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"waited {PATIENCE_SECONDS} s for {what}")
 
 
-def first_champion(workspace: Workspace) -> None:
-    """Version 1 of `asked`, whose stages run here."""
-    run = workspace.create_run(
-        "asked", overrides={**QUICK, "estimators": '[{"kind": "ridge", "params": {"alpha": 30}}]'}
-    )
+def trained(pipeline: str, run_id: str, alpha: float, workspace: Workspace) -> Run:
+    """A run as far as its candidate; in Airflow its first tasks find what they would have done, and take no time."""
+    overrides = {"estimators": json.dumps([{"kind": "ridge", "params": {"alpha": alpha}}]), "evaluation.seeds": "2"}
+    run = workspace.create_run(pipeline, run_id, overrides={**overrides, "tuning.trials": "1"})
     run_stage("ingest", ingest, run, workspace)
-    snapshot = workspace.require(run, "ingest", Snapshot)
-    done(
-        workspace,
-        run,
-        "validate",
-        ValidationReport(snapshot_id=snapshot.snapshot_id, success=True, results=(), docs=""),
-    )
+    snapshot = workspace.require(run, "ingest", Snapshot).snapshot_id
+    done(workspace, run, "validate", ValidationReport(snapshot_id=snapshot, success=True, results=(), docs=""))
+    nothing = {"columns": (), "correlation_columns": (), "correlation": (), "answers": ()}
+    done(workspace, run, "explore", Profile(snapshot_id=snapshot, rows=0, result="", spark_version="", **nothing))
     run_stage("train", train, run, workspace)
+    return run
+
+
+def first_champion(workspace: Workspace) -> None:
+    """Version 1 of `asked`, and candidates that two runs have yet to judge."""
+    run = trained("asked", "first", 30, workspace)
     run_stage("promote", promote, run, workspace)
     approve(run, workspace, approved=True, by="admin", reason="the first one")
     run_stage("release", release, run, workspace)
+    for pipeline in ("asked", "declined"):
+        trained(pipeline, JUDGED, 1, workspace)
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +182,8 @@ def runs(world: World) -> dict[str, str]:
         "gone": world.trigger("gone", source="file:///no/such/file.csv"),
         "flaky": world.trigger("flaky", source=flaky),
         "killed": world.trigger("killed", source=killed),
-        "asked": world.trigger("asked", overrides=QUICK),
-        "declined": world.trigger("declined", overrides=QUICK),
+        "asked": world.take_up("asked", JUDGED),
+        "declined": world.take_up("declined", JUDGED),
     }
 
 
