@@ -84,7 +84,8 @@ def test_a_second_run_of_a_pipeline_is_told_that_one_is_in_progress(tmp_path: Pa
 
 @pytest.mark.slow
 def test_run_prints_one_json_object_with_the_verdict(tmp_path: Path) -> None:
-    quick = ["--set", "tuning.trials=5", "--set", "evaluation.seeds=2", "--json"]
+    smaller = ("estimators=[{kind: ridge}]", "tuning.trials=2", "tuning.workers=1", "evaluation.seeds=2")
+    quick = ["--json", *(word for change in smaller for word in ("--set", change))]
     first = noria("run", "students", *quick, "--set", "gate.approval.timeout_hours=1", home=tmp_path)
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
@@ -113,15 +114,9 @@ def test_run_prints_one_json_object_with_the_verdict(tmp_path: Path) -> None:
     card = json.loads(approved.stdout)
     assert (card["champion_version"], card["waiting"], card["approval"]["reason"]) == ("1", False, "fine")
 
-    second = noria("run", "students", *quick, home=tmp_path)
-    again = json.loads(second.stdout)
-    assert (second.returncode, again["verdict"]) == (0, "keep")
-    assert again["snapshot"] == result["snapshot"]
-    assert again["metrics"] == result["metrics"]
-    assert (again["champion_version"], again["waiting"]) == ("1", False)
-
     demanding = noria("run", "students", *quick, "--set", "gate.thresholds.0.min=0.999", home=tmp_path)
     rejected = json.loads(demanding.stdout)
     assert (demanding.returncode, rejected["verdict"]) == (3, "reject")
-    assert rejected["champion_version"] == "1"
+    assert (rejected["champion_version"], rejected["waiting"]) == ("1", False)
+    assert (rejected["snapshot"], rejected["metrics"]) == (result["snapshot"], result["metrics"])
     assert "0.999" in " ".join(rejected["reasons"])
