@@ -213,11 +213,11 @@ class Plan:
 
 
 QUICK = Plan(
-    settings=((Setting("r2", 300), 1000), (Setting("accuracy", 300), 200), (Setting("log_loss", 300), 200)),
+    settings=((Setting("r2", 300), 500), (Setting("accuracy", 300), 100), (Setting("log_loss", 300), 100)),
     draws=2000,
-    pilot=40,
-    families=12,
-    curve=50,
+    pilot=20,
+    families=5,
+    curve=25,
 )
 FULL = Plan(
     settings=(
