@@ -118,6 +118,17 @@ class Ledger:
             return findings
         return findings + (self._lacking(entries, versions) or self._dethroned(entries, versions))
 
+    def dethroned(self, versions: Collection[ChampionVersion]) -> list[str]:
+        """Whether the registry has lost the champion that the ledger knows, in a sentence; none where it has not.
+
+        Args:
+            versions: All that the registry knows.
+
+        Raises:
+            StorageError: The table cannot be read.
+        """
+        return self._dethroned(self.entries(), versions)
+
     def _wrong(self, entry: LedgerEntry, is_repeated: bool, follows: bool) -> list[str]:
         try:
             self._keyring.check(entry)
@@ -131,10 +142,11 @@ class Ledger:
     def _lacking(self, entries: Iterable[LedgerEntry], versions: Collection[ChampionVersion]) -> list[str]:
         told = {entry.verdict_id for entry in entries if crowns(entry) and self._genuine(entry)}
         return [
-            f"version {version.version} became champion by the verdict {version.verdict.id}, of which the ledger says "
-            "nothing"
+            f"version {version.version} became champion by the verdict {verdict.id}, of which the ledger says nothing"
             for version in versions
-            if version.sequence is not None and version.verdict and version.verdict.id not in told
+            if version.sequence is not None
+            for verdict in dict.fromkeys((version.verdict, version.crown))
+            if verdict and verdict.id not in told
         ]
 
     def _dethroned(self, entries: Iterable[LedgerEntry], versions: Iterable[ChampionVersion]) -> list[str]:
@@ -167,8 +179,8 @@ class Ledger:
 
 
 def crowns(entry: LedgerEntry) -> bool:
-    """Whether the entry says that the champion is another one now."""
-    return entry.champion_after is not None and entry.champion_after != entry.champion_before
+    """Whether the entry says who the champion is from then on; a rollback may confirm the one that was it before."""
+    return entry.event in ("promoted", "forced", "rolled_back")
 
 
 def _identity(entry: LedgerEntry) -> tuple[str, str, str | None]:

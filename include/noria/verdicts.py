@@ -22,6 +22,8 @@ from noria.records import Approval, LedgerEntry, SignedVerdict
 
 CONNECTION = "noria_verdicts"
 """Airflow connection whose password holds the key; several keys are divided by spaces, the first one signs."""
+SIGNING_STAGES = frozenset({"promote", "release", "report"})
+"""Stages that are given the key: they sign, or read what is signed. No other one is."""
 LEAST_CHARACTERS = 32
 REMEDY = "See docs/operations.md, The key that signs verdicts."
 _SIGNATURE = frozenset({"key_id", "signature"})

@@ -12,7 +12,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from noria.airflow.connections import open_workspace, stage_credentials
-from noria.airflow.defaults import APPROVE_TASK, NOBODY
+from noria.airflow.defaults import APPROVE_TASK
 from noria.airflow.links import DataDocsLink, ReportLink, data_docs_url, report_url, run_url
 from noria.airflow.notifiers import WaitingNotifier
 from noria.airflow.question import question
@@ -21,7 +21,7 @@ from noria.compute.process import JobProcess
 from noria.errors import InputError, NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import Pipeline
-from noria.records import Candidate, Decision, Run
+from noria.records import NOBODY, Candidate, Decision, Run
 from noria.settings import Settings
 from noria.workspace import APPROVAL, Workspace, run_path, safe_run_id
 

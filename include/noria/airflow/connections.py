@@ -14,13 +14,11 @@ from noria.errors import InputError
 from noria.records import Run
 from noria.settings import Settings
 from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import SIGNING_STAGES
 from noria.workspace import Workspace
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
-
-SIGNING_STAGES = frozenset({"promote", "release", "report"})
-"""Those that sign or verify verdicts; whoever holds the key can promote, so no other stage is given it."""
 
 
 def open_workspace(settings: Settings) -> Workspace:

@@ -23,8 +23,6 @@ ROLLBACK_SUFFIX = "__rollback"
 """And in that of its rollback DAG."""
 APPROVE_TASK = "approve"
 """The task of a retrain DAG that asks people, where the policy says so."""
-NOBODY = "nobody"
-"""Who answers it when the time is up."""
 FORM_FIELDS = ("training_share", "trials", "seed", "source", "dry_run")
 """Fields of the trigger form that have a value of their own; all else goes into its `overrides`."""
 RETRAIN_TAGS = (Tag.NORIA.value, Tag.RETRAIN.value)

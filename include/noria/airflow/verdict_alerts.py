@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from noria.airflow.alerts import Alert, because, last_lines
-from noria.airflow.defaults import NOBODY
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline, Threshold
-from noria.records import Candidate, ChampionVersion, Decision, LedgerEntry, Metrics, Rollback, Run
+from noria.records import NOBODY, Candidate, ChampionVersion, Decision, LedgerEntry, Metrics, Rollback, Run
 from noria.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -29,10 +29,8 @@ from noria.pipeline import load_pipeline
 from noria.records import Candidate, Decision, Metrics, Report, Run, Snapshot, stages_of
 from noria.settings import Settings
 from noria.verdicts import CONNECTION as VERDICTS
+from noria.verdicts import SIGNING_STAGES
 from noria.workspace import Workspace
-
-SIGNING_STAGES = ("promote", "release", "report")
-"""Those that sign or verify verdicts; whoever holds the key can promote, so no other stage is given it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

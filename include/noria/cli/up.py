@@ -146,7 +146,7 @@ class _Session:
     def conclude(self, stack: Stack, outcome: Outcome, *, wait_for_mail: bool) -> None:
         """Verdict, report, mail, address."""
         run = self._frozen_run()
-        decision = self._workspace.find(run, "promote", Decision) if run else None
+        decision = self._workspace.decision(run) if run else None
         report = self._workspace.find(run, "report", Report) if run else None
         self.tell(f"the run ended as {outcome.state} after {outcome.seconds:.1f} s")
         if decision:

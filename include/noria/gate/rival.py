@@ -44,11 +44,16 @@ def _judged(case: Case, policy: Gate, comparison: Comparison, found: Interval, w
     ahead = found.improvement - margin > noise(found.champion)
     passed = ahead and found.low > margin and found.p_value <= comparison.alpha_spent
     ours, theirs = told_apart(found.candidate, found.champion)
+    if found.improvement == found.low == found.high == 0:
+        detail = f"{found.metric} {ours}: the candidate answers just as {who} does on {_where(comparison)}"
+        needed = "a model that answers otherwise, and better"
+        return _rule(policy, passed=False, detail=detail, found=found, needed=needed)
     verb = "beats" if passed else "does not beat"
     by = f" by more than {margin:g}" if margin else ""
     detail = (
         f"{found.metric} {ours} {verb} {who}'s {theirs} on {_where(comparison)}{by}: "
-        f"better by {found.improvement:.3g}, {found.confidence:.4%} interval {found.low:.3g} to {found.high:.3g}"
+        f"better by {found.improvement:.3g}, "
+        f"with {100 * found.confidence:.3g} % confidence by {found.low:.3g} to {found.high:.3g}"
     )
     if not passed:
         detail += f"; {_why(found, comparison, ahead=ahead)}"

@@ -21,6 +21,7 @@ from noria.records.data import (
     ValidationReport,
 )
 from noria.records.judging import (
+    NOBODY,
     Approval,
     ChampionVersion,
     Comparison,
@@ -51,6 +52,7 @@ from noria.records.training import (
 )
 
 __all__ = [
+    "NOBODY",
     "STAGES",
     "Answer",
     "Approval",

@@ -11,6 +11,10 @@ from noria.records.training import HoldoutRule
 Verdict = Literal["promote", "keep", "reject"]
 
 
+NOBODY = "nobody"
+"""Who has declined where the time to answer ran out."""
+
+
 class Rule(Record):
     """One rule of the gate with the numbers it was decided on."""
 
@@ -201,6 +205,8 @@ class ChampionVersion(Record):
     """The how many-th champion it was, the last time; none if it never was."""
     verdict: SignedVerdict | None = None
     """What let it in."""
+    crown: SignedVerdict | None = None
+    """What made it the champion, the last time."""
     forced: str | None = None
     """Who promoted it against the gate's verdict, and why."""
 

@@ -175,6 +175,7 @@ class Versions:
                 training_rows=joined("noria.training_rows", tags) or None,
                 sequence=crown.sequence if crown else None,
                 verdict=entry.verdict,
+                crown=crown,
                 forced=entry.forced,
             )
         except (KeyError, ValueError):

@@ -6,14 +6,12 @@ import math
 from typing import Literal, get_args
 
 from noria.pipeline import ApprovalPolicy, Pipeline
-from noria.records import Approval, Decision, Interval, SliceResult
+from noria.records import NOBODY, Approval, Decision, Interval, SliceResult
 from noria.report.formats import apart, metric_in_text, moment, ordinal, percent, signed
 
 State = Literal["first", "promoted", "kept", "rejected", "waiting", "declined", "forced", "dry_run", "late"]
 STATES: tuple[State, ...] = get_args(State)
 """What may become of a candidate."""
-NOBODY = "nobody"
-"""Who has declined where the time to answer ran out."""
 
 _HEADLINES: dict[State, str] = {
     "first": "First champion",

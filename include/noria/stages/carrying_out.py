@@ -82,10 +82,10 @@ def enter(
 
 
 def catch_up(name: str, workspace: Workspace) -> None:
-    """Write the line of a champion whose promotion was killed before it could, so that the lines stay in order."""
+    """Write the line of a champion whose promotion or rollback was killed before it could: lines stay in order."""
     champion = workspace.registry.champion(name)
-    verdict = champion.verdict if champion else None
-    if champion is None or verdict is None or champion.sequence != verdict.sequence:
+    verdict = champion.crown if champion else None
+    if champion is None or verdict is None:
         return
     workspace.ledger(name).append(
         LedgerEntry(
@@ -113,7 +113,8 @@ def answered(case: Case, decision: Decision, approval: Approval) -> None:
 
 
 def _event(verdict: SignedVerdict) -> LedgerEvent:
-    return "forced" if verdict.action == "force" else "promoted"
+    events: dict[str, LedgerEvent] = {"promote": "promoted", "force": "forced", "rollback": "rolled_back"}
+    return events[verdict.action]
 
 
 def _into_staging(case: Case, verdict: SignedVerdict) -> ChampionVersion:

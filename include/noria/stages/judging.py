@@ -119,7 +119,7 @@ def _newest(case: Case, entries: Iterable[LedgerEntry]) -> datetime:
 
 def _findings(case: Case, champion: Champion | None) -> tuple[str, ...]:
     """What was written around the registries, but for a champion that cannot be used: the comparison tells of that."""
-    found = case.production.audit(case.name)
+    found = case.production.audit(case.name) or case.ledger.dethroned(case.production.history(case.name))
     if champion is not None and champion.problem:
         found = [f for f in found if not f.startswith(f"{case.name} version {champion.version}, the champion: ")]
     return (*found, *(() if case.one_registry else case.staging.audit(case.name)))

@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 
 from noria.errors import InputError, VerdictError
-from noria.records import Approval, Decision, Run
+from noria.records import NOBODY, Approval, Decision, Run
 from noria.stages.carrying_out import answered, catch_up, crown, enter
 from noria.stages.case import Case, opened
 from noria.stages.judging import judge
@@ -73,7 +73,7 @@ def _nobody(case: Case, asked: Decision) -> Decision:
             remedy=f"noria promote {case.name} --run {case.run.run_id} --approve --reason TEXT",
         )
     why = f"nobody approved it within {hours:g} hours"
-    enter(case, "declined", asked, by="time-out", reasons=(why,))
+    enter(case, "declined", asked, by=NOBODY, reasons=(why,))
     return _kept(case, asked, why, None)
 
 

@@ -85,7 +85,7 @@ def rollback(
         if verdict is None:
             catch_up(name, workspace)
             champion = _champion(name, workspace.registry)
-            target = _scored(_target(name, champion, to, workspace.registry), name, workspace, folder)
+            target = _scored(_target(name, champion, to, workspace), name, workspace, folder)
             verdict = _sign(name, champion, target, workspace, by=by, reason=reason)
             scored = _record(verdict, target)
             workspace.lake.replace(_intent(name, key, "scored"), to_json(scored))
@@ -126,7 +126,7 @@ def _champion(name: str, registry: Registry) -> ChampionVersion:
     return champion
 
 
-def _target(name: str, champion: ChampionVersion, to: str | None, registry: Registry) -> ChampionVersion:
+def _target(name: str, champion: ChampionVersion, to: str | None, workspace: Workspace) -> ChampionVersion:
     """The version to go back to."""
     before = champion.verdict.previous_champion if champion.verdict else champion.previous_champion
     wanted = to or before
@@ -135,13 +135,14 @@ def _target(name: str, champion: ChampionVersion, to: str | None, registry: Regi
             f"version {champion.version} is the first champion of {name}, so there is none before it",
             expected="a version to go back to",
         )
-    history = registry.history(name)
+    history = workspace.registry.history(name)
     crowned = [v.version for v in history if v.sequence is not None]
     found = next((v for v in history if v.version == wanted), None)
     if found is None or found.sequence is None:
         what = "was never in production" if found else "does not exist"
         raise InputError(f"version {wanted} of {name} {what}", expected=f"one of {', '.join(crowned)}")
-    if found.version == champion.version and not registry.audit(name):
+    untouched = not (workspace.registry.audit(name) or workspace.ledger(name).dethroned(history))
+    if found.version == champion.version and untouched:
         raise InputError(f"version {wanted} of {name} is the champion", expected="one that was it before")
     return found
 

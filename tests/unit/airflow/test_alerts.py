@@ -12,7 +12,6 @@ import pytest
 from airflow.sdk import DAG
 
 from noria.airflow.alerts import Alert, to_message
-from noria.airflow.defaults import NOBODY
 from noria.airflow.notifiers import (
     FailedRollbackNotifier,
     FailureNotifier,
@@ -24,7 +23,7 @@ from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
 from noria.pipeline import Pipeline, load_spec
-from noria.records import Approval, Decision, LedgerEntry, LedgerEvent, Report, Rollback, Run
+from noria.records import NOBODY, Approval, Decision, LedgerEntry, LedgerEvent, Report, Rollback, Run
 from noria.settings import CHECKOUT, Settings
 from noria.stages.rollback import rollback_path
 from noria.workspace import Workspace, run_path, safe_run_id, to_json

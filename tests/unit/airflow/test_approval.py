@@ -21,11 +21,10 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 
 from noria.airflow.approval import ApproveOperator
-from noria.airflow.defaults import NOBODY
 from noria.airflow.params import retrain_params
 from noria.airflow.question import question
 from noria.pipeline import ApprovalPolicy, Pipeline, load_spec
-from noria.records import Approval, Decision, Report, Run
+from noria.records import NOBODY, Approval, Decision, Report, Run
 from noria.settings import CHECKOUT, Settings
 from noria.stages.by_hand import approve
 from noria.workspace import APPROVAL, Workspace, run_path, safe_run_id

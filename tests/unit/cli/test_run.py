@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from noria.cli.run import SIGNING_STAGES, _credentials, _result
+from noria.cli.run import _credentials, _result
 from noria.records import STAGES
 from noria.settings import Settings
-from noria.verdicts import CONNECTION
+from noria.verdicts import CONNECTION, SIGNING_STAGES
 from noria.workspace import Workspace
 from tests.support.runs import candidate, decision, done
 
