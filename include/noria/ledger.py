@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from noria.errors import StorageError, VerdictError
 from noria.lake import Lake
-from noria.records import ChampionVersion, LedgerEntry
+from noria.records import ChampionVersion, LedgerEntry, LedgerEvent, SignedVerdict
 from noria.verdicts import Keyring, fingerprint
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Ledger:
     def append(self, entry: LedgerEntry) -> None:
         """Add an entry, signed and chained to the one before it; a repeated call for the same one changes nothing.
 
-        Entries of the same run, event and verdict are the same one.
+        Entries of the same run and event are the same one, if they are of the same verdict; those without a verdict, if
+        they were reached against the same champion: judged again against a newer one, a run is a look at that one too.
 
         Raises:
             BusyError: Other writers were quicker each time.
@@ -184,7 +185,27 @@ def crowns(entry: LedgerEntry) -> bool:
 
 
 def _identity(entry: LedgerEntry) -> tuple[str, str, str | None]:
-    return entry.run_id, entry.event, entry.verdict_id
+    return entry.run_id, entry.event, entry.verdict_id or entry.champion_before
+
+
+def entry_of(verdict: SignedVerdict, version: str) -> LedgerEntry:
+    """The line of a verdict that has made a version the champion."""
+    events: dict[str, LedgerEvent] = {"promote": "promoted", "force": "forced", "rollback": "rolled_back"}
+    return LedgerEntry(
+        pipeline=verdict.pipeline,
+        at=verdict.issued_at,
+        event=events[verdict.action],
+        run_id=verdict.run_id,
+        model_sha256=verdict.model_sha256,
+        holdout_sha256=verdict.holdout_sha256,
+        policy_sha256=verdict.policy_sha256,
+        version=version,
+        champion_before=verdict.previous_champion,
+        champion_after=version,
+        by=verdict.by,
+        reasons=(verdict.reason,),
+        verdict_id=verdict.id,
+    )
 
 
 def _chained(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:

@@ -355,6 +355,19 @@ def test_a_checkpoint_that_is_gone_or_garbled_is_told(lake: Lake, ledger: Ledger
     assert runs(ledger.entries()) == ["r0"]
 
 
+def test_a_run_that_is_judged_again_against_a_newer_champion_is_a_look_at_that_one_too(
+    on_disk: tuple[Lake, Ledger],
+) -> None:
+    _lake, ledger = on_disk
+    for champion in ("1", "2", "2", None):
+        for event in ("kept", "rejected", "dry_run"):
+            ledger.append(entry(0, event=event, champion_before=champion, champion_after=champion))
+    assert [(e.champion_before, e.event) for e in ledger.entries()] == [
+        (champion, event) for champion in ("1", "2", None) for event in ("kept", "rejected", "dry_run")
+    ]
+    assert [ledger.looks(champion, "h", besides="other") for champion in ("1", "2", None)] == [1, 1, 1]
+
+
 # Other programs; and what the bytes say, which does not depend on where they are
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from noria.ledger import entry_of
 from noria.records import Approval, ChampionVersion, Decision, LedgerEntry, LedgerEvent, SignedVerdict
 from noria.stages.case import Case
 from noria.stages.ruling import Ruling
@@ -84,37 +85,14 @@ def enter(
 def catch_up(name: str, workspace: Workspace) -> None:
     """Write the line of a champion whose promotion or rollback was killed before it could: lines stay in order."""
     champion = workspace.registry.champion(name)
-    verdict = champion.crown if champion else None
-    if champion is None or verdict is None:
-        return
-    workspace.ledger(name).append(
-        LedgerEntry(
-            pipeline=name,
-            at=verdict.issued_at,
-            event=_event(verdict),
-            run_id=verdict.run_id,
-            model_sha256=verdict.model_sha256,
-            holdout_sha256=verdict.holdout_sha256,
-            policy_sha256=verdict.policy_sha256,
-            version=champion.version,
-            champion_before=verdict.previous_champion,
-            champion_after=champion.version,
-            by=verdict.by,
-            reasons=(verdict.reason,),
-            verdict_id=verdict.id,
-        )
-    )
+    if champion is not None and champion.crown is not None:
+        workspace.ledger(name).append(entry_of(champion.crown, champion.version))
 
 
 def answered(case: Case, decision: Decision, approval: Approval) -> None:
     """Write a person's answer into the pipeline's history."""
     event: LedgerEvent = "approved" if approval.approved else "declined"
     enter(case, event, decision, at=approval.at, by=approval.by, reasons=(approval.reason,))
-
-
-def _event(verdict: SignedVerdict) -> LedgerEvent:
-    events: dict[str, LedgerEvent] = {"promote": "promoted", "force": "forced", "rollback": "rolled_back"}
-    return events[verdict.action]
 
 
 def _into_staging(case: Case, verdict: SignedVerdict) -> ChampionVersion:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noria.errors import InputError, NoriaError, UnavailableError
+from noria.ledger import entry_of
 from noria.models.answers import ask, finite, load
 from noria.models.examples import Drawn, draw
 from noria.models.metrics import score
 from noria.records import (
     ChampionVersion,
-    LedgerEntry,
     Metrics,
     Rollback,
     Run,
@@ -241,22 +241,6 @@ def _carry_out(
         still_held()
         registry.crown(name, record.version, verdict)
     log.warning("%s went back to version %s of %s: %s", verdict.by, record.version, name, verdict.reason)
-    workspace.ledger(name).append(
-        LedgerEntry(
-            pipeline=name,
-            at=verdict.issued_at,
-            event="rolled_back",
-            run_id=verdict.run_id,
-            model_sha256=verdict.model_sha256,
-            holdout_sha256=verdict.holdout_sha256,
-            policy_sha256=verdict.policy_sha256,
-            version=record.version,
-            champion_before=verdict.previous_champion,
-            champion_after=record.version,
-            by=verdict.by,
-            reasons=(verdict.reason,),
-            verdict_id=verdict.id,
-        )
-    )
+    workspace.ledger(name).append(entry_of(verdict, record.version))
     champion = registry.champion(name)
     return record.model_copy(update={"champion_version": champion.version if champion else record.version})
