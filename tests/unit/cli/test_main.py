@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,10 @@ import pytest
 from filelock import FileLock
 
 from noria.cli import COMMANDS, main
+from noria.cli import run as cli_run
+from noria.records import Run
+from noria.workspace import Workspace
+from tests.support.runs import candidate, decision, done
 
 
 def noria(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -84,14 +89,13 @@ def test_a_second_run_of_a_pipeline_is_told_that_one_is_in_progress(tmp_path: Pa
 
 @pytest.mark.slow
 def test_run_prints_one_json_object_with_the_verdict(tmp_path: Path) -> None:
-    smaller = ("estimators=[{kind: ridge}]", "tuning.trials=2", "tuning.workers=1", "evaluation.seeds=2")
-    quick = ["--json", *(word for change in smaller for word in ("--set", change))]
-    first = noria("run", "students", *quick, "--set", "gate.approval.timeout_hours=1", home=tmp_path)
-    assert first.returncode == 0, first.stderr
-    result = json.loads(first.stdout)
-    answer = f"noria promote students --run {result['run_id']} --approve --reason"
-    assert (result["verdict"], result["waiting"], result["champion_version"]) == ("promote", True, None)
-    assert f"waits for approval: {answer} …" in first.stderr
+    smaller = ("estimators=[{kind: ridge}]", "tuning.trials=1", "tuning.workers=1", "tuning.folds=2")
+    demanding = (*smaller, "evaluation.seeds=2", "gate.thresholds.0.min=0.999")
+    ended = noria(
+        "run", "students", "--json", *(word for change in demanding for word in ("--set", change)), home=tmp_path
+    )
+    assert ended.returncode == 3, ended.stderr
+    result = json.loads(ended.stdout)
     assert {
         "pipeline",
         "run_id",
@@ -105,18 +109,32 @@ def test_run_prints_one_json_object_with_the_verdict(tmp_path: Path) -> None:
         "seconds",
         "stages",
     } <= set(result)
-    assert result["verdict"] == "promote"
+    assert (result["verdict"], result["champion_version"], result["waiting"]) == ("reject", None, False)
+    assert "0.999" in " ".join(result["reasons"])
     assert result["metrics"]["r2"] > 0.8 > result["baselines"]["dummy"]["r2"]
     assert Path(result["report"]).is_file()
     assert list(result["stages"]) == ["ingest", "validate", "explore", "train", "promote", "report"]
-    approved = noria(*answer.split()[1:], "fine", "--json", home=tmp_path)
-    assert approved.returncode == 0, approved.stderr
-    card = json.loads(approved.stdout)
-    assert (card["champion_version"], card["waiting"], card["approval"]["reason"]) == ("1", False, "fine")
 
-    demanding = noria("run", "students", *quick, "--set", "gate.thresholds.0.min=0.999", home=tmp_path)
-    rejected = json.loads(demanding.stdout)
-    assert (demanding.returncode, rejected["verdict"]) == (3, "reject")
-    assert (rejected["champion_version"], rejected["waiting"]) == ("1", False)
-    assert (rejected["snapshot"], rejected["metrics"]) == (result["snapshot"], result["metrics"])
-    assert "0.999" in " ".join(rejected["reasons"])
+
+def test_a_run_whose_candidate_waits_ends_well_and_says_how_to_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = []
+
+    def leave_a_record(stage: str, run: Run, workspace: Workspace, _on_line: object) -> None:
+        stages.append(stage)
+        if stage == "train":
+            done(workspace, run, stage, candidate(run))
+        if stage == "promote":
+            done(workspace, run, stage, decision("promote", waiting=True))
+
+    monkeypatch.setattr(cli_run, "_stage", leave_a_record)
+    monkeypatch.setattr(cli_run, "_note", lambda *_: "")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests' own process goes on after it
+    asking = ("--set", "gate.approval.timeout_hours=1")
+    assert main(["run", "students", "--json", *asking, "--home", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert (result["verdict"], result["waiting"]) == ("promote", True)
+    assert f"waits for approval: noria promote students --run {result['run_id']} --approve --reason …" in printed.err
+    assert stages == ["ingest", "validate", "explore", "train", "promote", "report"]
