@@ -19,7 +19,7 @@ from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
 from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
 from noria.ledger import Ledger
-from noria.pipeline import load_pipeline
+from noria.pipeline import ApprovalPolicy, approval_of, find_pipelines, load_pipeline
 from noria.records import Approval, Decision, Failure, Record, Run, StageRun, stages_of
 from noria.settings import CHECKOUT, Settings
 from noria.verdicts import CONNECTION as VERDICTS
@@ -32,12 +32,19 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 APPROVAL, FORCED, AGAIN = "approval.json", "forced.json", "judged_again.json"
 """Files of a run: what a person said of its candidate, the decision after a person promoted it by force, and the newest
-one after a person had it judged again."""
+one after a person had it judged again (`Again`)."""
 _RUN_ID_LENGTH = 180
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+class Again(Record):
+    """A decision that was reached after the run's own: the candidate was judged again, or answered for after that."""
+
+    at: datetime
+    decision: Decision
 
 
 @dataclass(frozen=True)
@@ -202,18 +209,45 @@ class Workspace:
         return record
 
     def decision(self, run: Run) -> Decision | None:
-        """The last word on this run's candidate: by force, else of `release`, else judged again, else of `promote`."""
-        return (
-            self._decision_in(run, FORCED)
-            or self.find(run, "release", Decision)
-            or self._decision_in(run, AGAIN)
-            or self.find(run, "promote", Decision)
-        )
-
-    def _decision_in(self, run: Run, file: str) -> Decision | None:
+        """The last word on this run's candidate: by force, else the newer one of `release` and of what came after."""
         with contextlib.suppress(FileNotFoundError):
-            return Decision.model_validate_json(self.lake.read(run_path(run.pipeline.name, run.run_id, file)))
+            return Decision.model_validate_json(self.lake.read(run_path(run.pipeline.name, run.run_id, FORCED)))
+        released, again = self.stage_run(run, "release"), self._again(run)
+        if released is not None and (again is None or again.at <= released.finished_at):
+            return Decision.model_validate(released.record)
+        return self.asked(run)
+
+    def asked(self, run: Run) -> Decision | None:
+        """What a person is asked about: the candidate as it was judged last, or as `promote` has left it."""
+        again = self._again(run)
+        return again.decision if again else self.find(run, "promote", Decision)
+
+    def asked_at(self, run: Run) -> datetime | None:
+        """When that was; the time to answer begins then."""
+        if again := self._again(run):
+            return again.at
+        promoted = self.stage_run(run, "promote")
+        return promoted.finished_at if promoted else None
+
+    def keep_again(self, run: Run, decision: Decision) -> None:
+        """Put a later decision beside the run's own, which is not rewritten."""
+        again = Again(at=self.clock(), decision=decision)
+        self.lake.replace(run_path(run.pipeline.name, run.run_id, AGAIN), to_json(again))
+
+    def _again(self, run: Run) -> Again | None:
+        with contextlib.suppress(FileNotFoundError):
+            return Again.model_validate_json(self.lake.read(run_path(run.pipeline.name, run.run_id, AGAIN)))
         return None
+
+    def approval_policy(self, run: Run) -> ApprovalPolicy | None:
+        """Whether a person has to agree, who may, and how long there is: as the run's policy and the folder's both say.
+
+        Raises:
+            SpecError: The folder's pipeline.yaml is wrong: what it asks for cannot be known.
+        """
+        name, folders = run.pipeline.name, self.settings.pipelines
+        now = load_pipeline(name, folders).gate.approval if name in find_pipelines(folders) else None
+        return approval_of(run.pipeline.gate.approval, now)
 
     def approval(self, run: Run) -> Approval | None:
         """What a person said of this run's candidate, or none.

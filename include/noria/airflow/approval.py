@@ -74,7 +74,7 @@ class ApproveOperator(ApprovalOperator):
             AirflowFailException: It will not; Airflow does not.
         """
         with self._step(context) as (run, workspace):
-            decision = workspace.require(run, "promote", Decision)
+            decision = workspace.asked(run) or workspace.require(run, "promote", Decision)
             if not decision.waiting:
                 raise AirflowSkipException(f"nobody has to be asked: the verdict is {decision.verdict}")
             self.response_timeout = self._time_left(run, workspace)

@@ -20,7 +20,7 @@ from noria.jobs.runner import run_stage
 from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.report.card import Card, card
 from noria.settings import Settings
-from noria.workspace import AGAIN, Workspace, run_path, to_json
+from noria.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,10 +90,9 @@ def _judge(run: Run, workspace: Workspace) -> Decision:
     """
     from noria.stages.promote import promote
 
-    released = workspace.find(run, "release", Decision)
-    if released is not None and not released.new_champion:
+    if (answer := _final(run, workspace)) is not None:
         raise InputError(
-            f"the candidate of run {run.run_id} was answered for: {'; '.join(released.reasons)}",
+            f"the candidate of run {run.run_id} was answered for: {'; '.join(answer.reasons)}",
             expected="one that nobody has answered for yet",
             remedy=f"Start a new run with `noria run {run.pipeline.name}`, or see --force.",
         )
@@ -101,8 +100,16 @@ def _judge(run: Run, workspace: Workspace) -> Decision:
         run_stage("promote", promote, run, workspace)
         return workspace.require(run, "promote", Decision)
     decision = promote(run, workspace)
-    workspace.lake.replace(run_path(run.pipeline.name, run.run_id, AGAIN), to_json(decision))
+    workspace.keep_again(run, decision)
     return decision
+
+
+def _final(run: Run, workspace: Workspace) -> Decision | None:
+    """What has become of a candidate that a person, or the time-out, kept from being the champion."""
+    last, asked = workspace.decision(run), workspace.asked(run)
+    if last is None or asked is None or last.new_champion:
+        return None
+    return last if last.approval is not None or (asked.waiting and not last.waiting) else None
 
 
 def _answer(run: Run, workspace: Workspace, console: Console, *, approved: bool, reason: str) -> Decision:
@@ -115,8 +122,11 @@ def _answer(run: Run, workspace: Workspace, console: Console, *, approved: bool,
         console.print(f"{stands.by} has said so already: {stands.reason}", markup=False)
     else:
         approve(run, workspace, approved=approved, by=user(), reason=reason)
-    run_stage("release", release, run, workspace)
-    return workspace.require(run, "release", Decision)
+    if workspace.stage_run(run, "release") is None:
+        run_stage("release", release, run, workspace)
+    elif (last := workspace.decision(run)) is not None and last.waiting:  # judged again after its run had ended
+        workspace.keep_again(run, release(run, workspace))
+    return workspace.decision(run) or workspace.require(run, "release", Decision)
 
 
 def _force(run: Run, workspace: Workspace, console: Console, reason: str) -> Decision:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from noria.errors import InputError, StorageError
 from noria.pipeline import find_pipelines, load_pipeline
-from noria.records import Decision, Run
+from noria.records import Run
 from noria.workspace import Workspace, run_path
 
 log = logging.getLogger(__name__)
@@ -80,5 +80,5 @@ def _readable(workspace: Workspace, name: str, ids: list[str]) -> list[Run]:
 
 
 def _waits(workspace: Workspace, run: Run) -> bool:
-    decision = workspace.find(run, "promote", Decision)
-    return decision is not None and decision.waiting and workspace.stage_run(run, "release") is None
+    decision = workspace.decision(run)
+    return decision is not None and decision.waiting

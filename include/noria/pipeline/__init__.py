@@ -3,6 +3,7 @@
 What a stage does with it belongs to the stage; where pipelines are looked for belongs to the settings.
 """
 
+from noria.pipeline.approving import NO_ONE, approval_of
 from noria.pipeline.base import NAME_PATTERN, SPEC_FILE, Scalar, normalise_header
 from noria.pipeline.columns import Column, ColumnType, Range
 from noria.pipeline.estimators import Dimension, EstimatorKind, EstimatorSpec
@@ -46,6 +47,7 @@ from noria.pipeline.source import (
 __all__ = [
     "METRICS",
     "NAME_PATTERN",
+    "NO_ONE",
     "SPEC_FILE",
     "Alerts",
     "ApprovalPolicy",
@@ -79,6 +81,7 @@ __all__ = [
     "Source",
     "Threshold",
     "Tuning",
+    "approval_of",
     "find_pipelines",
     "greater_is_better",
     "json_schema",

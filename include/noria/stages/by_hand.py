@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from noria.errors import InputError
 from noria.models.answers import ask, finite, load
-from noria.records import Approval, Candidate, Decision, Run
+from noria.pipeline import NO_ONE
+from noria.records import NOBODY, Approval, Candidate, Decision, Run
 from noria.stages.carrying_out import catch_up, crown
 from noria.stages.case import Case, opened
 from noria.stages.judging import judge
@@ -26,11 +27,16 @@ def approve(run: Run, workspace: Workspace, *, approved: bool, by: str, reason: 
     Raises:
         InputError: Nobody is named, the run's candidate does not wait for approval, it is not this person's to approve
             or too late, or another answer stands already.
+        StorageError: It was not judged yet.
     """
-    asked = workspace.require(run, "promote", Decision)
+    asked = workspace.asked(run) or workspace.require(run, "promote", Decision)
     named(by, reason if approved else reason or "no")
     if not asked.waiting:
-        raise InputError(f"the candidate of run {run.run_id} of {run.pipeline.name} does not wait for approval")
+        raise InputError(
+            f"the candidate of run {run.run_id} of {run.pipeline.name} does not wait for approval",
+            expected="one that the gate would promote, and that people are asked about",
+            remedy=f"`noria promote {run.pipeline.name} --run {run.run_id}` judges it again.",
+        )
     if approved:
         _check_leave(run, workspace, by)
     approval = Approval(
@@ -49,7 +55,11 @@ def approve(run: Run, workspace: Workspace, *, approved: bool, by: str, reason: 
     stands = workspace.approval(run)
     if stands is None or (stands.approved, stands.by) != (approved, by):
         said = f"{stands.by} has {'approved' if stands.approved else 'declined'} it" if stands else "somebody answered"
-        raise InputError(f"the candidate of run {run.run_id} of {run.pipeline.name} has an answer already: {said}")
+        raise InputError(
+            f"the candidate of run {run.run_id} of {run.pipeline.name} has an answer already: {said}",
+            expected="one that nobody has answered for: the first answer stands",
+            remedy=f"Start a new run with `noria run {run.pipeline.name}`.",
+        )
     return stands
 
 
@@ -77,16 +87,24 @@ def named(by: str, reason: str) -> None:
     """
     if not by.strip() or not reason.strip():
         missing = "who asks for it" if not by.strip() else "the reason"
-        raise InputError(f"{missing} is missing", expected="a name and a reason: both are kept for ever")
+        raise InputError(
+            f"{missing} is missing",
+            expected="a name and a reason: both are kept for ever",
+            remedy="Give it with --reason TEXT, or in the form's field." if by.strip() else "",
+        )
 
 
 def _check_leave(run: Run, workspace: Workspace, by: str) -> None:
-    policy, envelope = run.pipeline.gate.approval, workspace.stage_run(run, "promote")
-    if policy is None or envelope is None:
+    policy, since = workspace.approval_policy(run), workspace.asked_at(run)
+    if policy is None or since is None:
         return
-    if policy.approvers and by not in policy.approvers:
-        raise InputError(f"{by} may not approve for {run.pipeline.name}", expected=", ".join(policy.approvers))
-    until = envelope.finished_at + timedelta(hours=policy.timeout_hours)
+    if by in (NO_ONE, NOBODY) or (policy.approvers and by not in policy.approvers):
+        raise InputError(
+            f"{by} may not approve for {run.pipeline.name}",
+            expected=", ".join(policy.approvers) or "a person",
+            remedy="Who may stands in gate.approval.approvers of pipeline.yaml; a run may name fewer, not others.",
+        )
+    until = since + timedelta(hours=policy.timeout_hours)
     if workspace.clock() > until + _GRACE:
         raise InputError(
             f"the time to approve run {run.run_id} of {run.pipeline.name} was over at {until:%Y-%m-%d %H:%M} UTC",
@@ -100,7 +118,11 @@ def _forced(case: Case, by: str, reason: str) -> Decision:
     if begun is not None and own is not None and own.sequence == begun.verdict.sequence:
         return crown(case, begun)
     if own is not None and own.is_champion:
-        raise InputError(f"version {own.version} of {case.name} is of run {case.run.run_id}, and the champion already")
+        raise InputError(
+            f"version {own.version} of {case.name} is of run {case.run.run_id}, and the champion already",
+            expected="a candidate that is not",
+            remedy=f"Nothing has to be done; `noria history {case.name}` tells how it became the champion.",
+        )
     _check_model(case)
     catch_up(case.name, case.workspace)
     decision = judge(case, case.production.champion(case.name))
@@ -116,4 +138,5 @@ def _check_model(case: Case) -> None:
         raise InputError(
             f"the model of run {case.run.run_id} of {case.name} gives predictions that are not finite numbers",
             expected="a model that can be used; no reason makes up for that",
+            remedy=f"Train another one with `noria run {case.name}`.",
         )

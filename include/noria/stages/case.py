@@ -13,7 +13,7 @@ from noria.errors import InputError
 from noria.lake import scratch
 from noria.ledger import Ledger
 from noria.models.examples import Drawn, draw
-from noria.pipeline import ApprovalPolicy, Gate, find_pipelines, load_pipeline
+from noria.pipeline import ApprovalPolicy, Gate, Pipeline, find_pipelines, load_pipeline
 from noria.records import Candidate, ChampionVersion, Run, Snapshot
 from noria.registry import Registry
 from noria.workspace import Workspace
@@ -74,19 +74,24 @@ class Case:
             return draw(table, self.run.pipeline)
 
     @cached_property
-    def policy_now(self) -> Gate | None:
-        """The policy that stands in the pipeline's folder; none if the folder is gone.
+    def pipeline_now(self) -> Pipeline | None:
+        """The pipeline as it stands in its folder; none if the folder is gone.
 
         Raises:
             SpecError: The folder's pipeline.yaml is wrong: what it asks for cannot be known.
         """
         folders = self.workspace.settings.pipelines
-        return load_pipeline(self.name, folders).gate if self.name in find_pipelines(folders) else None
+        return load_pipeline(self.name, folders) if self.name in find_pipelines(folders) else None
+
+    @property
+    def policy_now(self) -> Gate | None:
+        """Its policy."""
+        return self.pipeline_now.gate if self.pipeline_now else None
 
     @property
     def approval(self) -> ApprovalPolicy | None:
-        """Whether a person has to agree: where the run's policy says so, or the one in the pipeline's folder."""
-        return self.run.pipeline.gate.approval or (self.policy_now.approval if self.policy_now else None)
+        """Whether a person has to agree: who may, and how long: as the run's policy and the folder's both say."""
+        return self.workspace.approval_policy(self.run)
 
     @cached_property
     def model_file(self) -> Path:

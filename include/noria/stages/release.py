@@ -27,9 +27,9 @@ def release(run: Run, workspace: Workspace) -> Decision:
         InputError: Nobody has answered, and there is time left.
         BusyError: Another promotion of this pipeline does not end.
         VerdictError: The approval was changed after it was signed, or is for another model.
-        StorageError: The registry or the lake refused, or there is no decision of `promote` yet.
+        StorageError: The registry or the lake refused, or it was not judged yet.
     """
-    asked = workspace.require(run, "promote", Decision)
+    asked = workspace.asked(run) or workspace.require(run, "promote", Decision)
     if not asked.waiting:
         return asked
     approval = workspace.approval(run)
@@ -63,9 +63,8 @@ def _released(case: Case, asked: Decision, approval: Approval) -> Decision:
 
 def _nobody(case: Case, asked: Decision) -> Decision:
     """Nobody has answered: that is no, once the time is over."""
-    envelope = case.workspace.stage_run(case.run, "promote")
     hours = case.approval.timeout_hours if case.approval else 0.0
-    until = (envelope.finished_at if envelope else case.run.created_at) + timedelta(hours=hours)
+    until = (case.workspace.asked_at(case.run) or case.run.created_at) + timedelta(hours=hours)
     if case.workspace.clock() < until:
         raise InputError(
             f"the candidate of run {case.run.run_id} of {case.name} waits until {until:%Y-%m-%d %H:%M} UTC",

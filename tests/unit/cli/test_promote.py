@@ -14,6 +14,7 @@ from noria.errors import ExitCode
 from noria.jobs.runner import run_stage
 from noria.records import Decision, Run
 from noria.stages.promote import promote
+from noria.stages.release import release
 from noria.workspace import Workspace, run_path
 from tests.support.proposals import PUPILS, WEAK, empty_registry, open_workspace, propose, write_pipeline
 
@@ -127,6 +128,37 @@ def test_a_candidate_that_waits_becomes_the_champion_by_an_answer(
     assert "looks good" in page and "ada" in page
     assert main(["promote", PUPILS, "--decline", "--reason", "no"]) == ExitCode.BAD_INPUT
     assert f"no candidate of '{PUPILS}' waits for approval" in capsys.readouterr().err
+
+
+def test_a_candidate_that_waits_only_since_it_was_judged_again_can_be_approved(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kept back in its run, which has ended; then somebody went back to a weak champion."""
+    judged(workspace, trained_on=WEAK)
+    judged(workspace)
+    asks_people(workspace)
+    run = judged(workspace)
+    run_stage("release", release, run, workspace)
+    assert workspace.require(run, "release", Decision).verdict == "keep"
+    assert main(["rollback", PUPILS, "--reason", "a drill"]) == ExitCode.OK
+    capsys.readouterr()
+    assert main(["promote", PUPILS, "--json"]) == ExitCode.OK
+    assert said(capsys)["waiting"] is True
+    assert main(["promote", PUPILS, "--approve", "--reason", "good", "--json"]) == ExitCode.OK
+    told = said(capsys)
+    assert (told["run_id"], told["champion_version"], told["waiting"]) == (run.run_id, "3", False)
+    last, answer = workspace.decision(run), workspace.approval(run)
+    assert last is not None and last.new_champion and answer is not None
+    assert (answer.previous_champion, champion(workspace)) == ("1", "3"), "approved against the one that stands now"
+
+
+def test_the_time_to_answer_begins_anew_when_a_candidate_is_judged_again(workspace: Workspace) -> None:
+    asks_people(workspace)
+    run = judged(workspace)
+    before = workspace.asked_at(run)
+    assert main(["promote", PUPILS]) == ExitCode.OK
+    after = workspace.asked_at(run)
+    assert before is not None and after is not None and after > before
 
 
 def test_a_declined_candidate_stays_outside(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

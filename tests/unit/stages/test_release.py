@@ -102,6 +102,29 @@ def test_an_approval_is_of_one_champion_only(workspace: Workspace) -> None:
     assert events(workspace)[-2:] == ["approved", "kept"]
 
 
+@pytest.mark.parametrize(
+    ("override", "by", "words"),
+    [
+        ("null", "mallory", "mallory may not approve"),
+        ("{approvers: [mallory], timeout_hours: 720}", "mallory", "expected nobody, since"),
+        ("{approvers: [mallory, ada], timeout_hours: 720}", "mallory", "expected ada"),
+        ("{timeout_hours: 720}", "mallory", "expected ada, grace"),
+        ("{approvers: [ada], timeout_hours: 1}", "grace", "expected ada"),
+    ],
+)
+def test_an_override_loosens_no_approval(workspace: Workspace, override: str, by: str, words: str) -> None:
+    run = propose(workspace, gate__approval=override)
+    assert ask(run, workspace).waiting
+    with pytest.raises(InputError, match=words):
+        approve(run, workspace, approved=True, by=by, reason="mine")
+    now = workspace.clock()
+    late = Workspace(workspace.settings, workspace.lake, clock=lambda: now + timedelta(hours=26))
+    if "ada" in override or override == "null":
+        with pytest.raises(InputError, match="was over"):
+            approve(run, late, approved=True, by="ada", reason="late")
+    assert release(run, late).verdict == "keep", "the folder's time is over"
+
+
 def test_what_is_approved_is_judged_once_more(workspace: Workspace) -> None:
     run = propose(workspace)
     ask(run, workspace)
