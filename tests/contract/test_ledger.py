@@ -17,6 +17,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from noria import ledger as ledger_module
 from noria.errors import BusyError, StorageError
 from noria.lake import Lake, delta, open_lake
 from noria.ledger import PATH, Ledger
@@ -392,6 +393,18 @@ def test_a_home_may_have_any_name(tmp_path: Path) -> None:
         ledger = Ledger(open_lake(str(tmp_path / name / "lake")), "students", KEYRING, tmp_path / name / "tmp")
         fill(ledger, 2)
         assert runs(ledger.entries()) == ["r0", "r1"]
+
+
+def test_a_later_release_may_tell_more(on_disk: tuple[Lake, Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that was begun with fewer columns takes entries of more, and its older ones are read as before."""
+    _, ledger = on_disk
+    whole = ledger_module._table
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module, "_table", lambda entry: whole(entry).drop_columns(["verdict_id", "previous"]))
+        ledger.append(entry(0))
+    ledger.append(entry(1, verdict_id="v1"))
+    assert [(e.run_id, e.verdict_id) for e in ledger.entries()] == [("r0", None), ("r1", "v1")]
+    assert ledger.audit() == []
 
 
 def test_rows_of_another_program_are_found_and_in_nobodys_way(on_disk: tuple[Lake, Ledger]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from noria.gate import Challenger, Champion, Circumstances, Holdout
 from noria.models.metrics import Predicted
 from noria.models.problem import Label, Problem
 from noria.pipeline import Column, Gate
-from noria.records import Candidate, Metrics, Snapshot, ValidationReport, digest
+from noria.records import Candidate, Metrics, Snapshot, Spread, ValidationReport, policy_digest
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SNAPSHOT = Snapshot(
@@ -27,11 +28,12 @@ def candidate(metrics: Metrics, dummy: Metrics, **changes: Any) -> Candidate:
     return Candidate.model_validate(
         {
             "snapshot_id": "s", "task": "regression", "target": "y", "features": ("x",), "estimator": "ridge",
-            "params": {}, "primary_metric": next(iter(metrics)), "metrics": metrics, "spread": {},
+            "params": {}, "primary_metric": next(iter(metrics)), "metrics": metrics,
+            "spread": dict.fromkeys(metrics, Spread(mean=math.nan, sd=math.nan)),
             "baselines": {"dummy": dummy, "linear": dummy}, "contenders": (), "learning_curve": (), "trials": 1,
             "train_rows": 70, "holdout_rows": 30, "holdout_sha256": "h", "seed": 1, "code": "c", "model": "m",
             "model_sha256": "0", "model_bytes": 1, "training_rows": "rows", "training_rows_sha256": "1",
-            "policy_sha256": digest(Gate()), "cluster": "none", **changes,
+            "policy_sha256": policy_digest(Gate()), "cluster": "none", **changes,
         }
     )  # fmt: skip
 
@@ -76,6 +78,7 @@ def evidence(
     problem: Problem | None = None,
     policy: Gate | None = None,
     slices: Mapping[str, np.ndarray] | None = None,
+    dummy: np.ndarray | Predicted | None = None,
     changes: Mapping[str, Any] | None = None,
     challenger: Mapping[str, Any] | None = None,
     **circumstances: Any,
@@ -89,31 +92,27 @@ def evidence(
         problem: Regression judged by r2 and mae, if not given.
         policy: The default one, if not given.
         slices: Column -> n values.
+        dummy: What a model without features says.
         changes: Of the candidate's record.
         challenger: Other fields of the challenger.
         circumstances: Other fields of the circumstances.
     """
     problem, policy = problem or regression(), policy or Gate()
-    dummy = {
-        name: -1e9 if name == "r2" else 0.0 if problem.task == "classification" else 1e9 for name in problem.metrics
-    }
-    if "log_loss" in dummy:
-        dummy["log_loss"] = 1e9
     claims = dict.fromkeys(problem.metrics, 0.5)
     fields = {
         "metrics": claims,
         "task": problem.task,
-        "policy_sha256": digest(policy),
+        "policy_sha256": policy_digest(policy),
         "holdout_rows": len(target),
         **(changes or {}),
     }
-    record = candidate(claims, dummy).model_copy(update=fields)
+    record = candidate(claims, claims).model_copy(update=fields)
     given = {"snapshot": SNAPSHOT, "validation": VALIDATION, "now": NOW, **circumstances}
     rival = Champion("1", champion) if isinstance(champion, np.ndarray | Predicted) else champion
     return Evidence(
         Challenger(record, predictions, **{"seen": np.zeros(len(target), dtype=bool), **(challenger or {})}),
         rival,
         policy,
-        Holdout(problem, np.asarray(target), "h", slices or {}),
+        Holdout(problem, np.asarray(target), "h", slices or {}, dummy),
         Circumstances(**given),
     )

@@ -16,7 +16,7 @@ from noria.models.examples import Examples, Split, load_split
 from noria.models.holdout import row_set
 from noria.models.metrics import evaluate
 from noria.models.store import dump_model, model_types
-from noria.records import Candidate, Run, Snapshot, ValidationReport, digest
+from noria.records import Candidate, Run, Snapshot, Spread, ValidationReport, policy_digest
 from noria.settings import CHECKOUT, Settings
 from noria.stages.ingest import ingest
 from noria.stages.train import MODEL, SEEN_ROWS
@@ -111,17 +111,18 @@ def candidate(
     data, seen = dump_model(model), row_set(np.concatenate([split.train.hashes, extra.hashes])).tobytes()
     put(workspace, run, MODEL, data)
     put(workspace, run, SEEN_ROWS, seen)
-    baseline = evaluate(split.problem, dummy, split.holdout)
+    baseline, metrics = (evaluate(split.problem, fitted, split.holdout) for fitted in (dummy, model))
     return Candidate(
         snapshot_id=snapshot.snapshot_id, task=run.pipeline.task, target=run.pipeline.target,
         features=run.pipeline.features, estimator=kind, params={}, primary_metric=run.pipeline.primary_metric,
-        metrics=evaluate(split.problem, model, split.holdout), spread={},
+        metrics=metrics, spread={name: Spread(mean=value, sd=0.02) for name, value in metrics.items()},
         baselines={"dummy": baseline, "linear": baseline}, contenders=(), learning_curve=(), trials=1,
         train_rows=len(split.train), holdout_rows=len(split.holdout), holdout_sha256=split.holdout_sha256, seed=1,
         code=run.code, model=run_path(run.pipeline.name, run.run_id, MODEL),
         model_sha256=hashlib.sha256(data).hexdigest(), model_bytes=len(data), model_types=model_types(data),
         training_rows=run_path(run.pipeline.name, run.run_id, SEEN_ROWS),
-        training_rows_sha256=hashlib.sha256(seen).hexdigest(), policy_sha256=digest(run.pipeline.gate), cluster="none",
+        training_rows_sha256=hashlib.sha256(seen).hexdigest(),
+        policy_sha256=policy_digest(run.pipeline.gate), cluster="none",
     )  # fmt: skip
 
 

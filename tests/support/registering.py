@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from noria.records import Candidate, ChampionVersion, Run, SignedVerdict
+from noria.records import Candidate, ChampionVersion, Run, SignedVerdict, policy_digest
 from noria.registry import Registry
 from noria.verdicts import Keyring, new_id
 from tests.support.candidates import R2
@@ -65,7 +65,7 @@ def judged(
     candidate = a_candidate(content)
     facts = {
         "id": new_id(), "action": "promote", "pipeline": name, "run_id": run_id, "model_sha256": candidate.model_sha256,
-        "holdout_sha256": candidate.holdout_sha256, "policy_sha256": candidate.policy_sha256,
+        "holdout_sha256": candidate.holdout_sha256, "policy_sha256": policy_digest(a_run(name, run_id).pipeline.gate),
         "snapshot_id": candidate.snapshot_id, "code": candidate.code, "sequence": sequence,
         "previous_champion": champion, "by": "gate", "reason": "better by 0.02", "issued_at": datetime.now(UTC),
     }  # fmt: skip

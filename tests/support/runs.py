@@ -12,7 +12,7 @@ from noria.records import (
     Run,
     StageRun,
     ValidationReport,
-    digest,
+    policy_digest,
 )
 from noria.stages.validate import VALIDATION_FILE
 from noria.workspace import Workspace, run_path, to_json
@@ -128,7 +128,7 @@ def candidate(run: Run) -> Candidate:
             "model_bytes": 1,
             "training_rows": "training_rows.bin",
             "training_rows_sha256": "0" * 64,
-            "policy_sha256": digest(run.pipeline.gate),
+            "policy_sha256": policy_digest(run.pipeline.gate),
             "cluster": "test",
         }
     )

@@ -25,7 +25,7 @@ from noria.records import (
     Usage,
     ValidationReport,
     Verdict,
-    digest,
+    policy_digest,
 )
 from noria.report import Document
 from tests.support.judged import NOW, SHA, decision, metrics
@@ -167,7 +167,7 @@ def candidate(pipeline: Pipeline) -> Candidate:
         model_bytes=48_211,
         training_rows="training_rows.bin",
         training_rows_sha256=SHA,
-        policy_sha256=digest(pipeline.gate),
+        policy_sha256=policy_digest(pipeline.gate),
         cluster="2 Dask workers of 1 thread on this machine",
     )
 

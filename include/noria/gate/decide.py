@@ -11,7 +11,7 @@ from noria.gate import limits, quality, rival, slices, trust
 from noria.gate.case import Case
 from noria.gate.evidence import Challenger, Champion, Circumstances, Holdout
 from noria.pipeline import Gate
-from noria.records import Comparison, Decision, Rule, SliceResult, Verdict, digest
+from noria.records import Comparison, Decision, Rule, SliceResult, Verdict, policy_digest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ def decide(
     Args:
         challenger: The candidate with its predictions of the holdout.
         champion: With its predictions of the same rows; none if there is no champion yet.
-        policy: The run's; the one of `circumstances.policy_now` must be met as well.
+        policy: The run's; the one of `circumstances.policy_now` must be met as well, but for its `mode`: that says
+            what is done with the verdict and not what a model has to show, so a run may be a dry one where the folder
+            enforces, and the other way round.
         holdout: The rows.
         circumstances: What is known of data, clock, policy and registry.
 
@@ -65,7 +67,7 @@ def _decide(case: Case, policy: Gate) -> Decision:
         compared_metrics=case.pair.metrics[0] if case.pair and leaked else None,
         comparison=judged.comparison,
         slices=tuple(judged.slices),
-        policy_sha256=digest(policy),
+        policy_sha256=policy_digest(policy),
         previous_champion=champion.version if champion else None,
         champion_version=champion.version if champion else None,
         dry_run=policy.mode == "dry_run",
@@ -77,6 +79,7 @@ def _trust(case: Case, policy: Gate) -> list[Rule]:
         trust.registry(case),
         trust.clock(case),
         trust.policy_unchanged(case, policy),
+        trust.own_measures(case, policy),
         trust.predictions(case),
         trust.leakage(case),
         trust.same_split(case),
@@ -92,7 +95,7 @@ def _judge(case: Case, policy: Gate) -> _Judgement:
 def _held_to(case: Case, policy: Gate, judged: _Judgement) -> tuple[list[Rule], list[Rule]]:
     """What the policy in the pipeline's folder asks for beyond the run's own: failures, and failures to win.
 
-    `mode` may differ: a dry run promotes nothing, whatever the rest says.
+    `mode` may differ: it asks for nothing.
     """
     now = case.circumstances.policy_now
     if now is None or now.model_copy(update={"mode": policy.mode}) == policy:

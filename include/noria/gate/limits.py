@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noria.gate.case import Case
-from noria.gate.words import told_apart
+from noria.gate.words import duration, told_apart
 from noria.pipeline import Gate, Level
 from noria.pipeline.policy import Limit
 from noria.records import Rule
@@ -11,8 +11,7 @@ from noria.records import Rule
 
 def of(case: Case, policy: Gate) -> list[Rule]:
     """Every rule about data and cost that the policy has."""
-    candidate, limits = case.challenger.candidate, policy.limits
-    megabytes = candidate.model_bytes / 1e6
+    limits, size = policy.limits, case.challenger.model_bytes
     rules = [
         enough_rows(case, policy),
         validation(case, policy.validation),
@@ -20,7 +19,7 @@ def of(case: Case, policy: Gate) -> list[Rule]:
     ]
     asked = (
         ("latency", limits.latency_milliseconds, case.challenger.latency_milliseconds, "a prediction takes {} ms"),
-        ("model_size", limits.model_megabytes, megabytes, "the model has {} MB"),
+        ("model_size", limits.model_megabytes, None if size is None else size / 1e6, "the model has {} MB"),
         ("training_cost", limits.training_vcpu_seconds, case.challenger.training_vcpu_seconds,
          "training took {} vCPU seconds"),
     )  # fmt: skip
@@ -70,15 +69,16 @@ def validation(case: Case, level: Level) -> Rule:
 
 def freshness(case: Case, most: float, level: Level) -> Rule:
     """The data is not too old."""
-    days = (case.circumstances.now - case.circumstances.snapshot.fetched_at).total_seconds() / 86400
+    age = case.circumstances.now - case.circumstances.snapshot.fetched_at
+    days = age.total_seconds() / 86400
     passed = days <= most
-    said = f"the data was fetched {days:.3g} days ago"
+    said = f"the data was fetched {duration(age)} ago"
     return Rule(
         name=f"data at most {most:g} days old",
         kind="freshness",
         passed=passed,
         required=level == "required",
-        detail=said if passed else f"{said}, more than the {most:g} that the policy allows",
+        detail=said if passed else f"{said}, more than the {most:g} days that the policy allows",
         value=days,
         limit=most,
         needed=None if passed else f"data that was fetched within {most:g} days",
@@ -90,13 +90,14 @@ _NAMES = {
     "model_size": "at most {} MB of model",
     "training_cost": "at most {} vCPU seconds of training",
 }
+_SUBJECTS = {"latency": "its latency", "model_size": "its size", "training_cost": "the cost of its training"}
 
 
 def _limit(kind: str, limit: Limit, value: float | None, words: str) -> Rule:
     passed = value is not None and value <= limit.max
     name = _NAMES[kind].format(f"{limit.max:g}")
     if value is None:
-        detail = f"it was not measured, so nothing says: {name}"
+        detail = f"{_SUBJECTS[kind]} was not measured"
     elif passed:
         detail = words.format(f"{value:.4g}")
     else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from noria.gate.case import Case, take
 from noria.gate.influence import influence, standard_error
 from noria.gate.words import improvement, noise, told_apart
-from noria.models.metrics import Predicted, positions
+from noria.models.metrics import Predicted, positions, score
 from noria.pipeline import Gate, Threshold
 from noria.pipeline.policy import Limit
 from noria.records import Metrics, Rule
@@ -29,7 +30,7 @@ def of(case: Case, policy: Gate) -> list[Rule]:
     finite = _finite(case, case.metrics)
     rules = [finite, *(_threshold(case.metrics, threshold) for threshold in policy.thresholds)]
     if math.isfinite(case.metrics[case.metric]):
-        rules += [_plausible(case, case.metrics), _dummy(case, case.metrics)]
+        rules += [_plausible(case, case.metrics), *_dummy(case, case.metrics)]
     rules.append(_constant(case))
     if policy.calibration is not None:
         rules.append(_calibration(case, policy.calibration))
@@ -82,8 +83,10 @@ def _plausible(case: Case, metrics: Metrics) -> Rule:
     metric, value = case.metric, metrics[case.metric]
     expected = case.challenger.candidate.spread.get(metric)
     name, deviations = "as good as cross-validation expects", None
-    if expected is None or not (math.isfinite(expected.mean) and math.isfinite(expected.sd)):
-        passed, detail = True, f"training says nothing of {metric} in cross-validation, so it was not compared"
+    if expected is None:
+        passed, detail = False, f"training says nothing of {metric} in cross-validation, so there is nothing to expect"
+    elif not (math.isfinite(expected.mean) and math.isfinite(expected.sd)):
+        passed, detail = True, f"{metric} is no number in cross-validation, so it was not compared"
     else:
         deviations = _deviations(case, improvement(value, expected.mean, metric), expected.sd)
         passed = deviations <= MOST_STANDARD_ERRORS
@@ -121,13 +124,19 @@ def _least_count(metric: str, target: np.ndarray) -> int:
     return len(target) if metric == "accuracy" else int(np.unique(target, return_counts=True)[1].min())
 
 
-def _dummy(case: Case, metrics: Metrics) -> Rule:
-    metric = case.metric
-    value, dummy = metrics[metric], case.challenger.candidate.baselines.get("dummy", {}).get(metric, math.nan)
+def _dummy(case: Case, metrics: Metrics) -> Iterator[Rule]:
+    """Better than a model without features; nothing where that was not made, or has no such metric."""
+    metric, said = case.metric, case.holdout.dummy
+    if said is None:
+        return
+    dummy = score(case.holdout.problem, case.holdout.target[case.unseen], take(said, case.unseen))[metric]
+    if not math.isfinite(dummy):
+        return
+    value = metrics[metric]
     passed = improvement(value, dummy, metric) > noise(dummy)
     verb = "beats" if passed else "does not beat"
     ours, theirs = told_apart(value, dummy)
-    return Rule(
+    yield Rule(
         name="better than the dummy baseline",
         kind="dummy",
         passed=passed,
@@ -189,10 +198,10 @@ def _calibration(case: Case, limit: Limit) -> Rule:
     said = case.challenger.predictions
     rows = case.unseen
     if isinstance(said, Predicted):
-        value = expected_calibration_error(case, said)
+        value, measure = expected_calibration_error(case, said), "an expected calibration error"
         what = f"the probability of its answers is wrong by {value:.4g} in the mean (expected calibration error)"
     else:
-        value = _bias(said, case.holdout.target, rows)
+        value, measure = _bias(said, case.holdout.target, rows), "a mean error by the target's standard deviation"
         what = f"its mean error is {value:.4g} of the target's standard deviation"
     passed = value <= limit.max
     most = told_apart(value, limit.max)[1]
@@ -204,7 +213,7 @@ def _calibration(case: Case, limit: Limit) -> Rule:
         detail=what if passed else f"{what}, more than the {most} that the policy allows",
         value=value,
         limit=limit.max,
-        needed=None if passed else f"at most {limit.max:g}",
+        needed=None if passed else f"{measure} of at most {limit.max:g}",
     )
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from noria.gate.case import Case, Pair, take
 from noria.gate.comparison import alpha_spent, differences
 from noria.gate.influence import standard_error
-from noria.gate.words import improvement, noise
+from noria.gate.words import improvement, noise, told_apart
 from noria.models.metrics import score
 from noria.pipeline import Gate
 from noria.pipeline.policy import Slice
@@ -25,10 +25,11 @@ def of(case: Case, policy: Gate) -> tuple[list[Rule], list[SliceResult]]:
     if case.metrics is None:
         return [], []
     rules, results = [], []
+    comparable = case.pair is not None and len(case.pair) >= policy.min_rows
     for declared in policy.slices:
         values = case.holdout.slices.get(declared.column)
         found = [] if values is None else _results(case, declared, values, policy.alpha)
-        rules.append(_rule(case, declared, found if values is not None else None))
+        rules.append(_rule(case, declared, found if values is not None else None, comparable))
         results += _shown(found)
     return rules, results
 
@@ -86,7 +87,7 @@ def _interval(pair: Pair, metric: str, better: float, alpha: float) -> tuple[flo
     return better - reach, better + reach
 
 
-def _rule(case: Case, declared: Slice, results: list[SliceResult] | None) -> Rule:
+def _rule(case: Case, declared: Slice, results: list[SliceResult] | None, comparable: bool) -> Rule:
     column, margin, metric = declared.column, declared.margin, case.metric
     failed = [r for r in results or () if not r.passed]
     worst = min((r for r in results or () if r.judged and r.improvement is not None), key=_improvement, default=None)
@@ -97,13 +98,17 @@ def _rule(case: Case, declared: Slice, results: list[SliceResult] | None) -> Rul
         detail = "; ".join(_sentence(r, metric) for r in sorted(failed, key=_improvement)[:5])
         detail += f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         detail += f": the policy allows {margin:g}"
-    elif case.pair is None:
-        detail = f"there is no champion's answer to compare the slices by {column} with"
+    elif case.champion is None:
+        detail = f"there is no champion yet to compare the slices by {column} with"
+    elif not comparable:
+        why = case.champion_unusable or "too few rows of the holdout are seen by neither model"
+        whose = f"those of champion version {case.champion.version}"
+        detail = f"the slices by {column} cannot be compared with {whose}: {why}"
     elif worst is None:
         detail = f"no value of {column} has the {declared.min_rows} rows that it takes to judge it"
     else:
-        detail = f"the least of the slices by {column}: {_sentence(worst, metric)}"
-    passed = results is not None and not failed
+        detail = f"worst group by {column}: {_sentence(worst, metric)}"
+    passed = results is not None and not failed and (case.champion is None or comparable)
     return Rule(
         name=f"no slice by {column} worse by more than {margin:g}",
         kind="slice",
@@ -122,11 +127,12 @@ def _improvement(result: SliceResult) -> float:
 
 def _sentence(result: SliceResult, metric: str) -> str:
     better = _improvement(result)
+    start = f"where {result.column} is {result.value} ({result.rows} rows), {metric} is"
+    if result.champion is None or abs(better) <= noise(result.champion):
+        return f"{start} the same ({result.candidate:.4g})"
     way = f"{abs(better):.4g} {'better' if better > 0 else 'worse'}"
-    return (
-        f"where {result.column} is {result.value} ({result.rows} rows), {metric} is {way} "
-        f"({result.candidate:.4g} against {result.champion:.4g})"
-    )
+    ours, theirs = told_apart(result.candidate, result.champion)
+    return f"{start} {way} ({ours} against {theirs})"
 
 
 def _shown(results: list[SliceResult]) -> list[SliceResult]:

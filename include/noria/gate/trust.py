@@ -7,7 +7,7 @@ from datetime import timedelta
 from noria.gate.case import Case
 from noria.gate.words import rows
 from noria.pipeline import Gate
-from noria.records import Rule, digest
+from noria.records import Rule, policy_digest
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """Clocks of machines that are kept right differ by less."""
@@ -29,40 +29,74 @@ def registry(case: Case) -> Rule:
 
 
 def clock(case: Case) -> Rule:
-    """The present is not before what has already happened."""
-    now, known = case.circumstances.now, {"the snapshot was fetched": case.circumstances.snapshot.fetched_at}
-    if case.circumstances.newest is not None:
-        known["the last entry in lake or registry was made"] = case.circumstances.newest
-    what, latest = max(known.items(), key=lambda item: item[1])
-    behind = (latest - now).total_seconds()
-    passed = behind <= CLOCK_TOLERANCE.total_seconds()
-    says = f"the clock says {now:%Y-%m-%d %H:%M:%S} UTC"
-    detail = f"{says}, which is {behind:.0f} s before {what}" if not passed else f"{says}, which can be"
-    needed = f"a clock that is at most {CLOCK_TOLERANCE.total_seconds():.0f} s behind" if not passed else None
+    """The present is neither before what has already happened, nor far from what the lake's own clock says."""
+    known, most = case.circumstances, CLOCK_TOLERANCE.total_seconds()
+    now, events = known.now, {"the snapshot was fetched": known.snapshot.fetched_at}
+    if known.newest is not None:
+        events["the last entry in lake or registry was made"] = known.newest
+    what, latest = max(events.items(), key=lambda item: item[1])
+    behind, ahead = (latest - now).total_seconds(), (now - (known.lake_now or now)).total_seconds()
+    wrong, says = abs(ahead) > most, f"the clock says {now:%Y-%m-%d %H:%M:%S} UTC"
+    passed = not wrong and behind <= most
+    if wrong:
+        detail = f"{says}, which is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the lake's own clock"
+    elif not passed:
+        detail = f"{says}, which is {behind:.0f} s before {what}"
+    else:
+        detail = f"{says}, and nothing speaks against it"
     return Rule(
         name="clock",
         kind="clock",
         passed=passed,
         required=True,
         detail=detail,
-        value=behind,
-        limit=CLOCK_TOLERANCE.total_seconds(),
-        needed=needed,
+        value=abs(ahead) if wrong else behind,
+        limit=most,
+        needed=None if passed else _right_clock(case),
+    )
+
+
+def _right_clock(case: Case) -> str:
+    name, version = case.circumstances.snapshot.pipeline, case.champion.version if case.champion else "VERSION"
+    return (
+        f"a clock that is at most {CLOCK_TOLERANCE.total_seconds():.0f} s wrong. If it is right, and what was entered "
+        f"is not: `noria rollback {name} --to {version} --reason TEXT` confirms the champion, and what is older than "
+        f"that counts no more; so does `noria promote {name} --force --reason TEXT`"
     )
 
 
 def policy_unchanged(case: Case, policy: Gate) -> Rule:
     """The policy is the one that stood when the model was trained."""
-    then, now = case.challenger.candidate.policy_sha256, digest(policy)
+    then, now = case.challenger.candidate.policy_sha256, policy_digest(policy)
     passed = then == now
     if passed:
         detail = f"the policy is the one that stood at the training ({now[:12]})"
     else:
         detail = f"the policy was changed between training and promotion: it was {then[:12]} and is {now[:12]}"
-    needed = (
-        None if passed else "the policy of the training; a policy is changed in the pipeline's folder, for new runs"
-    )
+    needed = None if passed else "a new run, which is trained and judged by the policy of today"
     return Rule(name="policy unchanged", kind="policy", passed=passed, required=True, detail=detail, needed=needed)
+
+
+def own_measures(case: Case, policy: Gate) -> Rule:
+    """What is good is what the pipeline's folder says: metrics and expectations too, and not only the policy.
+
+    A dry run promotes nothing, and may try others.
+    """
+    others = case.circumstances.overridden
+    what = ", ".join(others)
+    detail = "metrics and expectations are those of the pipeline's folder"
+    if others:
+        detail = f"the run has another value of {what} than the pipeline's folder, by which no model is promoted"
+    return Rule(
+        name="the pipeline's own measures",
+        kind="policy",
+        passed=not others,
+        required=policy.mode != "dry_run",
+        detail=detail,
+        needed=f"a run without an override of {what}, or the folder's pipeline.yaml changed for everybody"
+        if others
+        else None,
+    )
 
 
 def predictions(case: Case) -> Rule:

@@ -136,6 +136,7 @@ class _Mirror:
                 self._folder,
                 table,
                 mode="append",
+                schema_mode="merge",  # a later release may know more columns
                 partition_by=partition_by,
                 configuration=properties if self._version < 0 else None,
                 post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),

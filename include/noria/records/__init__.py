@@ -9,6 +9,7 @@ from noria.records.base import (
     Record,
     canonical,
     digest,
+    policy_digest,
 )
 from noria.records.data import (
     Answer,
@@ -88,5 +89,6 @@ __all__ = [
     "Verdict",
     "canonical",
     "digest",
+    "policy_digest",
     "stages_of",
 ]

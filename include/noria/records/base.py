@@ -23,7 +23,12 @@ def digest(model: BaseModel, *, exclude: frozenset[str] = frozenset()) -> str:
     return hashlib.sha256(canonical(model, exclude=exclude)).hexdigest()
 
 
-def canonical(model: BaseModel, *, exclude: frozenset[str] = frozenset()) -> bytes:
+def policy_digest(policy: BaseModel) -> str:
+    """SHA-256 of a policy, apart from what has its default: a key that comes later changes no older policy's digest."""
+    return hashlib.sha256(canonical(policy, exclude_defaults=True)).hexdigest()
+
+
+def canonical(model: BaseModel, *, exclude: frozenset[str] = frozenset(), exclude_defaults: bool = False) -> bytes:
     """A model's values as JSON with sorted keys and no spaces; what is hashed and signed."""
-    values = json.loads(model.model_dump_json(exclude=set(exclude)))
+    values = json.loads(model.model_dump_json(exclude=set(exclude), exclude_defaults=exclude_defaults))
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

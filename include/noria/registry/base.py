@@ -12,7 +12,7 @@ from pathlib import Path
 
 from noria.azure import AzureConnection
 from noria.errors import StaleVerdictError, StorageError, VerdictError
-from noria.records import Candidate, ChampionVersion, Run, SignedVerdict
+from noria.records import Candidate, ChampionVersion, Run, SignedVerdict, policy_digest
 from noria.registry.facts import crown_tags, cut, entry_tags, is_part, tags_of
 from noria.registry.reading import Reading, sha256_of
 from noria.registry.versions import Entry, Versions
@@ -150,6 +150,7 @@ class Registry(Reading):
             "the holdout": (verdict.holdout_sha256, candidate.holdout_sha256),
             "the snapshot": (verdict.snapshot_id, candidate.snapshot_id),
             "the code": (verdict.code, candidate.code),
+            "the policy": (verdict.policy_sha256, policy_digest(run.pipeline.gate)),
         }
         for what, (signed, got) in present.items():
             if signed != got:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import numpy as np
@@ -15,27 +15,38 @@ import numpy as np
 from noria import gate
 from noria.errors import InputError
 from noria.gate import Challenger, Champion, Circumstances, Holdout
+from noria.ledger import History
 from noria.models.answers import ask, load, watch
-from noria.models.examples import as_text
+from noria.models.build import DUMMY, build_model
+from noria.models.examples import Split, as_text
 from noria.models.holdout import among, from_bytes, row_set
-from noria.records import ChampionVersion, Decision, LedgerEntry, ValidationReport
+from noria.models.metrics import Predictions, predict
+from noria.records import ChampionVersion, Decision, HoldoutRule, ValidationReport
 from noria.stages.case import Case
 from noria.stages.rival import champion_of
 
 log = logging.getLogger(__name__)
+MEASURES = ("task", "target", "metrics", "expectations")
+"""Keys of pipeline.yaml beside the policy that say what is good."""
 
 
-def judge(case: Case, rival: ChampionVersion | None) -> Decision:
+def judge(case: Case, rival: ChampionVersion | None, history: History | None = None) -> Decision:
     """What the gate says of a candidate beside a champion.
 
     Args:
         case: The candidate.
         rival: The champion that it has to beat; none if there is no champion yet.
+        history: The pipeline's, where the caller has just read it.
+
+    Raises:
+        SpecError: The pipeline.yaml in the folder is wrong: what it asks for cannot be known.
+        InputError: The candidate's model file is gone, or its snapshot can no longer be split.
+        UnavailableError: The registry or the lake did not answer well.
+        AccessError: It refused.
     """
     champion = champion_of(case, rival) if rival else None
-    decision = gate.decide(
-        _challenger(case), champion, case.run.pipeline.gate, _holdout(case), _circumstances(case, champion)
-    )
+    known = _circumstances(case, champion, history or case.ledger.history())
+    decision = gate.decide(_challenger(case), champion, case.run.pipeline.gate, _holdout(case), known)
     for rule in decision.rules:
         log.info("%s %s: %s", "ok  " if rule.passed else "FAIL", rule.name, rule.detail)
     log.info("verdict: %s%s", decision.verdict, " (dry run, nothing is registered)" if decision.dry_run else "")
@@ -47,15 +58,22 @@ def _holdout(case: Case) -> Holdout:
     policies = [policy for policy in (case.run.pipeline.gate, case.policy_now) if policy]
     columns = {s.column for policy in policies for s in policy.slices} & set(held.column_names)
     slices = {column: as_text(held.column(column)) for column in sorted(columns)}
-    return Holdout(split.problem, split.holdout.target, split.holdout_sha256, slices)
+    return Holdout(split.problem, split.holdout.target, split.holdout_sha256, slices, _without_features(split))
+
+
+def _without_features(split: Split) -> Predictions:
+    """What a model without features, of the same training rows, says of the holdout's n rows."""
+    dummy = build_model(split.problem, DUMMY, {}, 0).fit(split.train.features, split.train.target)
+    return predict(split.problem, dummy, split.holdout.features)
 
 
 def _challenger(case: Case) -> Challenger:
     envelope = case.workspace.stage_run(case.run, "train")
     seen, differ = _seen(case)
-    predictions, problem, latency = None, None, None
+    predictions, problem, latency, size = None, None, None, None
     rows, posed = case.drawn.split.holdout.features, case.drawn.split.problem
     try:
+        size = case.model_file.stat().st_size
         model = load(case.model_file, case.candidate.model_sha256)
         predictions = ask(posed, model, rows)
         manner = watch(posed, model, rows, predictions, int(case.candidate.model_sha256[:8], 16))
@@ -68,6 +86,7 @@ def _challenger(case: Case) -> Challenger:
         problem=problem,
         seen=seen,
         fit_rows_differ=differ,
+        model_bytes=size,
         latency_milliseconds=latency,
         training_vcpu_seconds=envelope.usage.vcpu_seconds if envelope else None,
     )
@@ -94,32 +113,57 @@ def _seen(case: Case) -> tuple[np.ndarray | None, str | None]:
     return among(case.drawn.split.holdout.hashes, seen), differ
 
 
-def _circumstances(case: Case, champion: Champion | None) -> Circumstances:
-    entries = case.ledger.entries()
-    version = champion.version if champion else None
+def _circumstances(case: Case, champion: Champion | None, history: History) -> Circumstances:
+    version, versions = champion.version if champion else None, case.production.history(case.name)
+    own_split = _own_split(case)
+    holdout = None if own_split else case.drawn.split.holdout_sha256
     return Circumstances(
         snapshot=case.snapshot,
         validation=case.workspace.find(case.run, "validate", ValidationReport),
         now=case.workspace.clock(),
-        newest=_newest(case, entries),
+        lake_now=case.workspace.lake.now(),
+        newest=_newest(case, history, versions),
         policy_now=case.policy_now,
-        looks=case.ledger.looks(version, case.drawn.split.holdout_sha256, besides=case.candidate.model_sha256),
-        registry_findings=_findings(case, champion),
+        overridden=_overridden(case),
+        looks=history.looks(version, holdout, besides=case.candidate.model_sha256),
+        own_split=own_split,
+        registry_findings=_findings(case, version, history, versions),
     )
 
 
-def _newest(case: Case, entries: Iterable[LedgerEntry]) -> datetime:
+def _overridden(case: Case) -> tuple[str, ...]:
+    """Keys that say what is good, and say something else in the run than in the folder."""
+    run, now = case.run.pipeline, case.pipeline_now
+    return tuple(key for key in MEASURES if now is not None and getattr(run, key) != getattr(now, key))
+
+
+def _own_split(case: Case) -> bool:
+    now = case.pipeline_now
+    return now is not None and HoldoutRule.of(case.run.pipeline) != HoldoutRule.of(now)
+
+
+def _newest(case: Case, history: History, versions: Iterable[ChampionVersion]) -> datetime:
     """The newest time that lake or registry knows of."""
-    known = [case.run.created_at, *(entry.at for entry in entries)]
-    known += [version.created_at for version in case.production.history(case.name)]
+    known = [case.run.created_at, *filter(None, [newest_of(history, versions)])]
     if trained := case.workspace.stage_run(case.run, "train"):
         known.append(trained.finished_at)
     return max(known)
 
 
-def _findings(case: Case, champion: Champion | None) -> tuple[str, ...]:
-    """What was written around the registries, but for a champion that cannot be used: the comparison tells of that."""
-    found = case.production.audit(case.name) or case.ledger.dethroned(case.production.history(case.name))
-    if champion is not None and champion.problem:
-        found = [f for f in found if not f.startswith(f"{case.name} version {champion.version}, the champion: ")]
+def newest_of(history: History, versions: Iterable[ChampionVersion]) -> datetime | None:
+    """The newest time in a pipeline's ledger and registry, from the last entry on by which a person has said who the
+    champion is; none where there is nothing.
+    """
+    confirmed = history.confirmed.verdict_id if history.confirmed else None
+    found = [*versions]
+    number = next((v.sequence for v in found if v.crown and v.crown.id == confirmed), None) or 0
+    later = [v.created_at for v in found if v.verdict is None or v.verdict.sequence > number]
+    return max([*filter(None, [history.newest]), *later], default=None)
+
+
+def _findings(
+    case: Case, champion: str | None, history: History, versions: Collection[ChampionVersion]
+) -> tuple[str, ...]:
+    """What was written around the registries; the comparison tells of a champion's file that cannot be used."""
+    found = case.production.audit(case.name, unread=champion) or history.dethroned(versions)
     return (*found, *(() if case.one_registry else case.staging.audit(case.name)))

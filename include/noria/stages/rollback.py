@@ -22,12 +22,13 @@ from noria.records import (
     Run,
     SignedVerdict,
     Snapshot,
-    digest,
+    policy_digest,
 )
 from noria.registry import Registry
 from noria.stages.by_hand import named
 from noria.stages.carrying_out import catch_up
 from noria.stages.case import alone
+from noria.stages.judging import newest_of
 from noria.stages.rival import features_for
 from noria.verdicts import new_id
 from noria.workspace import Workspace, to_json
@@ -62,7 +63,7 @@ def rollback(
         name: Name of the pipeline.
         workspace: The world.
         to: The version; default: the champion before this one. The present champion itself is confirmed where the
-            registry was written to by hand.
+            registry was written to by hand, or an entry of the future stands in registry or ledger.
         by: Who asks for it.
         reason: Why.
         key: Names this rollback, so that a retry of a killed one completes it instead of going one further back; a
@@ -141,7 +142,9 @@ def _target(name: str, champion: ChampionVersion, to: str | None, workspace: Wor
     if found is None or found.sequence is None:
         what = "was never in production" if found else "does not exist"
         raise InputError(f"version {wanted} of {name} {what}", expected=f"one of {', '.join(crowned)}")
-    untouched = not (workspace.registry.audit(name) or workspace.ledger(name).dethroned(history))
+    told = workspace.ledger(name).history()
+    newest = newest_of(told, history) or workspace.clock()
+    untouched = newest <= workspace.clock() and not (workspace.registry.audit(name) or told.dethroned(history))
     if found.version == champion.version and untouched:
         raise InputError(f"version {wanted} of {name} is the champion", expected="one that was it before")
     return found
@@ -200,7 +203,7 @@ def _sign(
         run_id=target.version.run_id,
         model_sha256=target.version.model_sha256,
         holdout_sha256=target.drawn.split.holdout_sha256,
-        policy_sha256=digest(target.run.pipeline.gate),
+        policy_sha256=policy_digest(target.run.pipeline.gate),
         snapshot_id=workspace.require(target.run, "ingest", Snapshot).snapshot_id,
         code=target.run.code,
         sequence=workspace.registry.next_sequence(name),

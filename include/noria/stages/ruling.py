@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from noria.errors import VerdictError
-from noria.records import Decision, SignedVerdict, digest
+from noria.records import Decision, SignedVerdict, digest, policy_digest
 from noria.stages.case import Case
 from noria.verdicts import new_id
 from noria.workspace import run_path, to_json
@@ -47,7 +47,7 @@ def new_ruling(
         run_id=case.run.run_id,
         model_sha256=case.candidate.model_sha256,
         holdout_sha256=case.candidate.holdout_sha256,
-        policy_sha256=digest(case.run.pipeline.gate),
+        policy_sha256=policy_digest(case.run.pipeline.gate),
         snapshot_id=case.candidate.snapshot_id,
         code=case.candidate.code,
         sequence=case.production.next_sequence(case.name),

@@ -12,7 +12,7 @@ from noria.models.examples import Split, load_split
 from noria.models.space import check_estimators
 from noria.models.store import model_types
 from noria.models.training import Trained, fit_all
-from noria.records import Candidate, Run, Snapshot, digest
+from noria.records import Candidate, Run, Snapshot, policy_digest
 from noria.workspace import Workspace, run_path
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,6 @@ def _candidate(run: Run, snapshot: Snapshot, split: Split, trained: Trained, *, 
         model_types=model_types(trained.model),
         training_rows=run_path(pipeline.name, run.run_id, SEEN_ROWS),
         training_rows_sha256=hashlib.sha256(trained.seen.tobytes()).hexdigest(),
-        policy_sha256=digest(pipeline.gate),
+        policy_sha256=policy_digest(pipeline.gate),
         cluster=cluster,
     )

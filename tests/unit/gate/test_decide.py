@@ -11,7 +11,7 @@ import pytest
 from noria.gate import Champion, decide
 from noria.models.metrics import score
 from noria.pipeline import Gate, Threshold
-from noria.records import digest
+from noria.records import policy_digest
 from tests.support.candidates import classification, evidence, regression, said
 
 ROWS = 120
@@ -35,7 +35,7 @@ def test_a_better_one_is_promoted_and_a_worse_one_is_not() -> None:
     assert better.champion_metrics == pytest.approx(score(regression(), TARGET, WEAK))
     assert better.champion_version == better.previous_champion == "1"
     assert better.compared_rows is None and better.compared_metrics is None
-    assert better.policy_sha256 == digest(Gate())
+    assert better.policy_sha256 == policy_digest(Gate())
 
 
 def test_an_equal_one_is_not_promoted() -> None:
@@ -197,5 +197,6 @@ def test_a_better_candidate_is_never_judged_worse() -> None:
 def test_predictions_that_are_too_large_to_compute_with_win_nothing(size: float) -> None:
     huge = np.where(np.arange(ROWS) < 1, size, GOOD)
     for metric in ("r2", "mae", "rmse", "rae"):
-        assert decide(*evidence(TARGET, huge, GOOD, problem=regression(metric))).verdict == "reject"
+        mean = np.full(ROWS, np.mean(TARGET))
+        assert decide(*evidence(TARGET, huge, GOOD, problem=regression(metric), dummy=mean)).verdict == "reject"
         assert decide(*evidence(TARGET, GOOD, huge, problem=regression(metric))).verdict == "keep"

@@ -53,7 +53,7 @@ def test_fresh_data(days: float, verdict: str) -> None:
     ("kind", "limit", "changes"),
     [
         ("latency", "latency_milliseconds", {"challenger": {"latency_milliseconds": 5.0}}),
-        ("model_size", "model_megabytes", {"changes": {"model_bytes": 5_000_000}}),
+        ("model_size", "model_megabytes", {"challenger": {"model_bytes": 5_000_000}, "changes": {"model_bytes": 1}}),
         ("training_cost", "training_vcpu_seconds", {"challenger": {"training_vcpu_seconds": 5.0}}),
     ],
 )
@@ -64,7 +64,7 @@ def test_what_a_model_may_cost(kind: str, limit: str, changes: dict[str, Any]) -
     assert judged(kind, {"limits": {limit: {"max": 4, "level": "advisory"}}}, **changes)[0] == "promote"
 
 
-@pytest.mark.parametrize("limit", ["latency_milliseconds", "training_vcpu_seconds"])
+@pytest.mark.parametrize("limit", ["latency_milliseconds", "model_megabytes", "training_vcpu_seconds"])
 def test_what_was_not_measured_does_not_pass(limit: str) -> None:
     decision = decide(*evidence(TARGET, GOOD, policy=Gate.model_validate({"limits": {limit: {"max": 5}}})))
     assert decision.verdict == "reject" and "was not measured" in decision.reasons[0]

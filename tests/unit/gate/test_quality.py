@@ -77,10 +77,21 @@ def test_a_metric_that_training_itself_calls_no_number_rejects(value: float) -> 
     assert not found.passed and found.detail == f"training says that mae is {value}"
 
 
-@pytest.mark.parametrize("dummy", [{"r2": 1.0}, {"r2": math.nan}, {}])
-def test_no_better_than_the_dummy_rejects(dummy: dict[str, float]) -> None:
-    found = rule(evidence(TARGET, GOOD, changes={"baselines": {"dummy": dummy}}), "dummy")
-    assert not found.passed and "does not beat the dummy baseline's" in found.detail
+def test_no_better_than_a_model_without_features_rejects() -> None:
+    mean = np.full(200, TARGET.mean())
+    case = evidence(TARGET, -GOOD, dummy=mean, changes={"baselines": {"dummy": {"r2": -9.0}}})
+    found = rule(case, "dummy")
+    assert not found.passed and "does not beat the dummy baseline's" in found.detail, "whatever training says of it"
+    assert found.limit == pytest.approx(0, abs=1e-12)
+    assert rule(evidence(TARGET, GOOD, dummy=mean, changes={"baselines": {}}), "dummy").passed
+
+
+def test_a_baseline_that_there_is_not_says_nothing() -> None:
+    one_class = said(shares(np.full(200, 0.3)))
+    for problem, dummy in ((classification("accuracy"), None), (classification("roc_auc", "accuracy"), one_class)):
+        labels = LABELS if dummy is None else np.zeros(200, bool)
+        decision = decide(*evidence(labels, said(shares(SURE)), problem=problem, dummy=dummy))
+        assert "dummy" not in {r.kind for r in decision.rules}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +102,14 @@ def test_better_on_the_holdout_than_cross_validation_explains(mean: float, sd: f
     found = rule(evidence(TARGET, GOOD, changes={"spread": {"r2": Spread(mean=mean, sd=sd)}}), "plausible")
     assert found.passed == passed and found.required
     assert passed or "the model may know the rows" in found.detail
+
+
+def test_training_that_leaves_out_its_cross_validation_is_not_believed() -> None:
+    without = evidence(TARGET, GOOD, changes={"spread": {"mae": Spread(mean=0.1, sd=0.1)}})
+    found = rule(without, "plausible")
+    assert not found.passed and found.required and "nothing of r2 in cross-validation" in found.detail
+    untold = evidence(TARGET, GOOD, changes={"spread": {"r2": Spread(mean=math.nan, sd=math.nan)}})
+    assert "r2 is no number in cross-validation" in rule(untold, "plausible").detail
 
 
 def test_all_right_on_few_rows_is_plausible() -> None:

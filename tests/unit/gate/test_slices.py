@@ -61,6 +61,21 @@ def test_without_a_champion_slices_are_shown_and_not_judged() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("champion", "words"),
+    [
+        (Champion("7", problem="its file is gone"), "version 7: its file is gone"),
+        (Champion("7", THEIRS, seen=np.arange(ROWS) >= 20), "version 7: too few rows"),
+    ],
+)
+def test_slices_that_cannot_be_compared_with_the_champions_do_not_pass(champion: Champion, words: str) -> None:
+    policy = Gate.model_validate({"beat_champion": "advisory", "slices": [{"column": "soil"}]})
+    case = evidence(TARGET, TARGET + 0.1, champion, problem=regression("mae"), policy=policy, slices={"soil": SOIL})
+    decision = decide(*case)
+    assert decision.verdict == "reject" and len(decision.reasons) == 1
+    assert "cannot be compared with those of champion " + words in decision.reasons[0]
+
+
 def test_a_column_that_nobody_brought_does_not_pass() -> None:
     policy = Gate.model_validate({"slices": [{"column": "farmer"}]})
     decision = decide(*evidence(TARGET, TARGET + 0.1, policy=policy, slices={"soil": SOIL}))

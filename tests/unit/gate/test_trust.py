@@ -11,7 +11,7 @@ import pytest
 from noria.gate import decide
 from noria.models.metrics import Predicted
 from noria.pipeline import Gate
-from noria.records import digest
+from noria.records import policy_digest
 from tests.support.candidates import NOW, SNAPSHOT, classification, evidence, said
 
 TARGET = np.linspace(0.0, 10.0, 60)
@@ -51,8 +51,27 @@ def test_a_clock_may_differ_a_little() -> None:
     assert decision.verdict == "promote"
 
 
+@pytest.mark.parametrize(("ahead", "words"), [(6, "360 s ahead of the lake"), (-6, "360 s behind the lake")])
+def test_a_clock_that_is_not_the_lake_s(ahead: int, words: str) -> None:
+    kind, reason = reasons(lake_now=NOW - timedelta(minutes=ahead))
+    assert kind == "clock" and words in reason
+
+
+def test_a_right_clock_is_told_the_way_out_of_an_entry_of_the_future() -> None:
+    decision = decide(*evidence(TARGET, GOOD, newest=NOW + timedelta(days=400), lake_now=NOW))
+    (rule,) = [r for r in decision.rules if not r.passed]
+    assert rule.needed is not None and "`noria rollback p --to VERSION --reason TEXT`" in rule.needed
+
+
+def test_measures_that_an_override_changed() -> None:
+    kind, words = reasons(overridden=("metrics", "expectations"))
+    assert kind == "policy" and "another value of metrics, expectations than the pipeline's folder" in words
+    dry = decide(*evidence(TARGET, GOOD, overridden=("metrics",), policy=Gate(mode="dry_run")))
+    assert dry.verdict == "promote" and [r.required for r in dry.rules if not r.passed] == [False]
+
+
 def test_a_policy_that_was_changed_after_training() -> None:
-    kind, words = reasons(changes={"policy_sha256": digest(Gate(margin=0.5))})
+    kind, words = reasons(changes={"policy_sha256": policy_digest(Gate(margin=0.5))})
     assert kind == "policy" and "changed between training and promotion" in words
 
 
@@ -124,3 +143,14 @@ def test_a_model_of_other_rows(changes: dict[str, Any], words: str) -> None:
 def test_two_faults_are_two_reasons() -> None:
     decision = decide(*evidence(TARGET, GOOD, registry_findings=("odd",), newest=NOW + timedelta(days=1)))
     assert len(decision.reasons) == 2
+
+
+def test_a_key_of_a_later_release_changes_no_older_policy() -> None:
+    class Later(Gate):
+        quota: int = 5
+
+    declared = {"margin": 0.1, "slices": [{"column": "soil"}]}
+    assert policy_digest(Later.model_validate(declared)) == policy_digest(Gate.model_validate(declared))
+    assert policy_digest(Later.model_validate(declared)) != policy_digest(Later(quota=6, margin=0.1))
+    said = Gate.model_validate({**declared, "alpha": Gate().alpha})
+    assert policy_digest(said) == policy_digest(Gate.model_validate(declared))

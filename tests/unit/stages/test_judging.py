@@ -41,7 +41,10 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
 
 def test_the_evidence_is_made_from_bytes_and_rows(workspace: Workspace, heard: Heard) -> None:
     write_pipeline(workspace.settings.home / "pipelines", {"slices": [{"column": "gender"}, {"column": "lunch"}]})
-    champion, run = propose(workspace, trained_on=WEAK), propose(workspace, changes={"metrics": {"r2": 1.0}})
+    champion, run = (
+        propose(workspace, trained_on=WEAK),
+        propose(workspace, changes={"metrics": {"r2": 1.0}, "model_bytes": 1}),
+    )
     promote(champion, workspace)
     decision = promote(run, workspace)
     split = split_of(run, workspace)
@@ -52,6 +55,7 @@ def test_the_evidence_is_made_from_bytes_and_rows(workspace: Workspace, heard: H
     assert set(heard.holdout.slices) == {"gender", "lunch"}
     assert heard.challenger.problem is None and heard.challenger.fit_rows_differ is None
     assert heard.challenger.latency_milliseconds is not None and 0 < heard.challenger.latency_milliseconds < 5000
+    assert heard.challenger.model_bytes is not None and heard.challenger.model_bytes > 1000
     assert heard.challenger.training_vcpu_seconds == 1  # what the record of the stage says
     assert heard.champion is not None and heard.champion.seen is not None and not heard.champion.seen.any()
     assert heard.circumstances.validation is not None and heard.circumstances.validation.success

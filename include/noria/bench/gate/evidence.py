@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from noria.gate import Challenger, Champion, Circumstances, Holdout, decide
 from noria.models.metrics import Predicted, Predictions
 from noria.models.problem import Problem
 from noria.pipeline import Column, Gate
-from noria.records import Candidate, Decision, Metrics, Snapshot, ValidationReport, digest
+from noria.records import Candidate, Decision, Metrics, Snapshot, Spread, ValidationReport, policy_digest
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)
 _X = Column(name="x", type="number")
@@ -97,11 +98,12 @@ class Question:
         problem, nothing = self.problem, dict.fromkeys(self.problem.metrics, 0.0)
         fields: dict[str, Any] = {
             "snapshot_id": "0" * 64, "task": problem.task, "target": "y", "features": ("x",), "estimator": "simulated",
-            "params": {}, "primary_metric": problem.primary_metric, "metrics": nothing, "spread": {},
+            "params": {}, "primary_metric": problem.primary_metric, "metrics": nothing,
+            "spread": dict.fromkeys(problem.metrics, Spread(mean=math.nan, sd=math.nan)),
             "baselines": {"dummy": _dummy(problem), "linear": _dummy(problem)}, "contenders": (), "learning_curve": (),
             "trials": 1, "train_rows": 700, "holdout_rows": len(self.target), "holdout_sha256": self.holdout_sha256,
             "seed": 1, "code": "0", "model": "model.skops", "model_sha256": "0" * 64, "model_bytes": 1000,
-            "training_rows": "rows", "training_rows_sha256": "0" * 64, "policy_sha256": digest(self.policy),
+            "training_rows": "rows", "training_rows_sha256": "0" * 64, "policy_sha256": policy_digest(self.policy),
             "cluster": "simulated",
         }  # fmt: skip
         return Candidate.model_validate({**fields, **self.of_candidate})
