@@ -208,9 +208,14 @@ def _translated(url: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         kind = StorageUnavailableError if _passes(error) else StorageError
         raise kind(
-            without_userinfo(f"the registry {url} refused: {error}", url),
+            without_userinfo(f"the registry {url} refused: {_on_one_line(str(error))}", url),
             remedy="Check that it is reachable and writable (noria doctor).",
         ) from None  # a traceback would tell the error's own text, and so the password
+
+
+def _on_one_line(text: str) -> str:
+    """What MLflow says about several files, without its headings."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#####"))
 
 
 def _passes(error: Exception) -> bool:
