@@ -254,7 +254,8 @@ def test_versions_of_others_and_names_that_are_no_numbers(
     assert registry.history(name) == [] and registry.champion(name) is None
     assert promote().version == "8"
     assert len(registry.history(name)) == 1
-    assert [finding.partition(": ")[0] for finding in registry.audit(name)] == [
+    assert registry.audit(name) == []
+    assert [stranger.partition(": ")[0] for stranger in registry.strangers(name)] == [
         f"{name} version {version}" for version in ("7", "final-2")
     ]
 

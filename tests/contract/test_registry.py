@@ -216,6 +216,7 @@ WRONG = {
     "other bytes'": ({"model_sha256": "0" * 64}, "the candidate's model is"),
     "another holdout's": ({"holdout_sha256": "other"}, "the holdout is h"),
     "another snapshot's": ({"snapshot_id": "other"}, "the snapshot is s"),
+    "another policy's": ({"policy_sha256": "other"}, "the policy is "),
     "another code's": ({"code": "other"}, "the code is c"),
     "a rollback's": ({"action": "rollback", "version": "1"}, "leave for a rollback, which lets nothing in"),
 }
@@ -241,13 +242,15 @@ def test_a_strangers_key_signs_nothing(rules: Registry, name: str, folder: Path)
 
 
 def test_a_key_can_be_changed_while_the_old_one_is_kept(place: Place, name: str, folder: Path) -> None:
-    judged(folder, name).promote(place.open())
+    first = judged(folder, name).promote(place.open())
     rotated = place.open(Keyring((*STRANGER.keys, *KEYRING.keys)))
     second = judged_now(rotated, folder, name, "r2", keyring=STRANGER).promote(rotated)
     assert is_whole(rotated, name, second.version)
     forgotten = place.open(STRANGER)
     assert [v.verdict is None for v in forgotten.history(name)] == [False, True]
-    assert any("keep the old one" in finding or "signed with the key" in finding for finding in forgotten.audit(name))
+    assert forgotten.audit(name) == [], "older than the champion, and no alias names it"
+    (stranger,) = forgotten.strangers(name)
+    assert f"{name} version {first.version}: " in stranger and "is signed with the key" in stranger
 
 
 def test_bytes_swapped_before_the_upload_are_refused(rules: Registry, name: str, folder: Path) -> None:
@@ -299,7 +302,7 @@ def test_a_champion_that_is_swapped_or_gone_is_found(
         place.overwrite(name, champion.version, content)
         (finding,) = registry.audit(name)
         assert f"version {champion.version}, the champion" in finding and words in finding
-        assert f"`noria rollback {name}`" in finding
+        assert f"`noria rollback {name} --reason TEXT`" in finding
     with pytest.raises(StorageError) as caught:
         registry.fetch(name, champion.version, tmp_path)
     assert not caught.value.retryable
@@ -472,9 +475,20 @@ def test_a_version_without_a_verdict_is_found_and_is_no_champion(
     champion = promoted("r1")
     made = place.create(name, {"noria.run_id": "r9", "noria.champion": "9"}, champion.version)
     (finding,) = registry.audit(name)
-    assert f"{name} version {made}: it has no verdict" in finding and "--force" in finding
+    assert f"{name} version {made}: it has no verdict" in finding and "Delete it, or its tags" in finding
+    assert registry.strangers(name) == []
     stands = registry.champion(name)
     assert stands is not None and stands.version == champion.version
+
+
+def test_a_version_beside_ours_that_claims_nothing_stops_nothing_and_is_told(
+    place: Place, registry: Registry, name: str, promoted: Callable[..., ChampionVersion]
+) -> None:
+    champion = promoted("r1")
+    made = place.create(name, {"noria.run_id": "r9"}, champion.version)
+    assert registry.audit(name) == []
+    (stranger,) = registry.strangers(name)
+    assert stranger.startswith(f"{name} version {made}: it has no verdict")
 
 
 def test_a_copied_verdict_makes_no_champion(
@@ -543,7 +557,7 @@ def test_an_alias_moved_by_hand_is_found(mlflow: Place, name: str, folder: Path)
     for version, words in ((versions[0], "was moved to version 1 by hand"), (versions[1], "unfinished")):
         client.set_registered_model_alias(name, "champion", version)
         (finding,) = registry.audit(name)
-        assert words in finding and f"`noria rollback {name} --to {versions[2]}`" in finding
+        assert words in finding and f"`noria rollback {name} --to {versions[2]} --reason TEXT`" in finding
     client.delete_registered_model_alias(name, "champion")
     assert "moved to version (none)" in registry.audit(name)[0]
     stands = registry.champion(name)

@@ -101,7 +101,7 @@ def check_ledger(settings: Settings) -> Verdict:
     if keyring is None:
         return promotions.no_key(lake.url(LEDGER), _key_file(settings))
     url = settings.production_url or settings.registry_url
-    has_registry = bool(_registered(url, settings)) and _check_answer(url)[0] == "ok"
+    has_registry = _check_answer(url)[0] == "ok" and bool(_registered(url, settings))
     registry = _registries(settings, keyring)[0] if has_registry else None
     return promotions.check_ledger(lake, find_pipelines(settings.pipelines), keyring, registry)
 

@@ -14,6 +14,7 @@ from noria.records import ChampionVersion
 from noria.registry.reading import Reading
 from noria.verdicts import CONNECTION, Keyring, key_id
 
+_STRANGE = "They stop nothing. docs/operations.md tells where such versions come from."
 _SEE = "Do what each line says; docs/gate.md says why."
 
 
@@ -50,15 +51,20 @@ def no_key(what: str, file: Path | None = None) -> Verdict:
 def audited(production: Reading, staging: Reading | None, names: Iterable[str], well: str) -> Verdict:
     """Nothing was written to the registries around the verdicts.
 
-    Where staging does not answer, the check of its workspace says so.
+    Versions of others that cannot be taken for the champion are a warning. Where staging does not answer, the check of
+    its workspace says so.
     """
-    found = []
+    found, strange = list[str](), list[str]()
     for name in names:
         found += production.audit(name)
+        strange += production.strangers(name)
         if staging is not None:
             with contextlib.suppress(NoriaError):
                 found += [f"staging: {sentence}" for sentence in staging.audit(name)]
-    return ("fail", "\n".join(found), _SEE) if found else ("ok", well, "")
+                strange += [f"staging: {sentence}" for sentence in staging.strangers(name)]
+    if found:
+        return "fail", "\n".join([*found, *strange]), _SEE
+    return ("warn", "\n".join(strange), _STRANGE) if strange else ("ok", well, "")
 
 
 def is_kept(lake: Lake) -> bool:

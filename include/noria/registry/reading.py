@@ -11,7 +11,7 @@ from pathlib import Path
 
 from noria.errors import AccessError, StorageError, UnavailableError, VerdictError
 from noria.records import ChampionVersion
-from noria.registry.audit import bytes_finding, findings
+from noria.registry.audit import bytes_finding, findings, strangers
 from noria.registry.facts import MODEL
 from noria.registry.package import checked
 from noria.registry.versions import Entry, Stored, Versions
@@ -51,16 +51,21 @@ class Reading(ABC):
         stored = self._present(self._versions(name), version).stored
         return checked(self._download(stored.source, folder), stored.tags.get(MODEL, "(no tag)"), name, version)
 
-    def audit(self, name: str) -> list[str]:
+    def audit(self, name: str, *, unread: str | None = None) -> list[str]:
         """What was written around this interface, a sentence each with what to do; none where all is well.
 
-        Versions without a verdict, with one that is forged or for other bytes; an alias that names another version than
-        the signed verdicts do; a champion or challenger whose model file is gone or changed.
+        A version without a valid verdict that may be taken for the champion; facts in tags that are not those of the
+        verdict; an alias that names another version than the signed verdicts do; a champion or challenger whose model
+        file is gone or changed.
+
+        Args:
+            name: Of the pipeline.
+            unread: A version whose model file is left alone, since the caller has looked at it already.
         """
         versions = self._versions(name)
         found = findings(versions, self._aliases(name))
-        unread = {id(e): e for e in (versions.champion, versions.challenger) if e}
-        for entry in unread.values():
+        used = {id(e): e for e in (versions.champion, versions.challenger) if e and e.stored.version != unread}
+        for entry in used.values():
             try:
                 self._check_bytes(name, entry)
             except (VerdictError, StorageError) as error:
@@ -68,6 +73,10 @@ class Reading(ABC):
                     raise
                 found.append(bytes_finding(versions, entry, error.got))
         return found
+
+    def strangers(self, name: str) -> list[str]:
+        """Versions without a valid verdict that nobody can take for the champion, a sentence each."""
+        return strangers(self._versions(name), self._aliases(name))
 
     # What a back end gives
 

@@ -109,8 +109,26 @@ def test_a_registry_written_to_around_noria(home: Path) -> None:
     workspace.registry._write_tags(NAME, "1", {"noria.verdict": None})
     finding = look("registry", home)
     assert finding.status == "fail"
-    assert f"`noria rollback {NAME} --to 2`" in finding.detail
+    assert f"`noria rollback {NAME} --to 2 --reason TEXT`" in finding.detail
     assert f"{NAME} version 1: it has no verdict" in finding.detail
+
+
+def test_a_version_of_somebody_else_is_a_warning(home: Path) -> None:
+    client = Workspace.open(Settings.from_env({}, home=home)).registry._client  # type: ignore[attr-defined]
+    client.create_model_version(NAME, "file:///tmp/x")
+    finding = look("registry", home)
+    assert finding.status == "warn" and f"{NAME} version 3: it has no verdict" in finding.detail
+
+
+def test_a_database_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / "mlflow.db").write_bytes(b"this is no database, and never was one" * 100)
+    finding = look("registry", tmp_path)
+    assert finding.status == "fail" and "mlflow.db" in finding.detail and "backup" in finding.remedy
+    Workspace.open(Settings.from_env({}, home=tmp_path)).lake.create("ledger/promotions/_delta_log/0.json", b"{}")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "verdicts.key").write_text("a key of more than thirty-two characters")
+    assert look("ledger", tmp_path).status in ("ok", "fail")
 
 
 def test_a_ledger_whose_end_was_cut_off(home: Path) -> None:
