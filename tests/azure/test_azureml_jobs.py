@@ -114,7 +114,7 @@ def same(one: Candidate, other: Candidate) -> bool:
     """Whether two candidates differ only in where and how fast they were made."""
 
     def essence(candidate: Candidate) -> dict[str, Any]:
-        facts = candidate.model_dump(exclude={"model", "cluster"})
+        facts = candidate.model_dump(exclude={"model", "training_rows", "cluster"})
         return facts | {"contenders": [{**c, "seconds": 0} for c in facts["contenders"]]}
 
     return essence(one) == essence(other)
