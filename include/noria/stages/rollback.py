@@ -6,17 +6,18 @@ import logging
 import math
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from noria.errors import InputError, NoriaError, UnavailableError
+from noria.errors import AccessError, InputError, NoriaError, StorageError, UnavailableError, VerdictError
 from noria.ledger import entry_of
 from noria.models.answers import ask, finite, load
 from noria.models.examples import Drawn, draw
 from noria.models.metrics import score
 from noria.records import (
     ChampionVersion,
+    LedgerEntry,
     Metrics,
     Rollback,
     Run,
@@ -77,7 +78,11 @@ def rollback(
     named(by, reason)
     key = key or f"{workspace.clock():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
     if not _KEY.fullmatch(key):
-        raise InputError(f"a rollback is called {key!r}", expected="letters, digits and _.+-")
+        raise InputError(
+            f"a rollback is called {key!r}",
+            expected="letters, digits and _.+-",
+            remedy="Give it another name, or none: it is given one.",
+        )
     path = rollback_path(name, key)
     with alone(name, workspace) as (folder, still_held):
         if workspace.lake.exists(path):
@@ -106,12 +111,19 @@ def _intent(name: str, key: str, what: str) -> str:
 
 
 def _kept(name: str, key: str, workspace: Workspace) -> SignedVerdict | None:
-    """The verdict of an earlier attempt, if it was begun or may still be; none if the champion is another one now."""
+    """The verdict of an earlier attempt, if it was begun or may still be; none if the champion is another one now.
+
+    What is damaged, or was changed since, counts as none.
+    """
     try:
         verdict = SignedVerdict.model_validate_json(workspace.lake.read(_intent(name, key, "verdict")))
+        Rollback.model_validate_json(workspace.lake.read(_intent(name, key, "scored")))
+        workspace.keyring.check(verdict)
     except FileNotFoundError:
         return None
-    workspace.keyring.check(verdict)
+    except (ValueError, VerdictError) as error:
+        log.warning("what an earlier attempt of the rollback %s has left does not count: %s", key, error)
+        return None
     champion = workspace.registry.champion(name)
     stands = champion.version if champion else None
     target = next((v for v in workspace.registry.history(name) if v.version == verdict.version), None)
@@ -123,7 +135,11 @@ def _kept(name: str, key: str, workspace: Workspace) -> SignedVerdict | None:
 def _champion(name: str, registry: Registry) -> ChampionVersion:
     champion = registry.champion(name)
     if champion is None:
-        raise InputError(f"{name} has no champion, so there is nothing to go back from")
+        raise InputError(
+            f"{name} has no champion, so there is nothing to go back from",
+            expected="one whose signed verdict says so",
+            remedy=f"Start a run with `noria run {name}`; `noria doctor` tells what the registry holds.",
+        )
     return champion
 
 
@@ -131,23 +147,36 @@ def _target(name: str, champion: ChampionVersion, to: str | None, workspace: Wor
     """The version to go back to."""
     before = champion.verdict.previous_champion if champion.verdict else champion.previous_champion
     wanted = to or before
+    history = workspace.registry.history(name)
+    others = [v.version for v in history if v.sequence is not None and v.version != champion.version]
     if wanted is None:
         raise InputError(
             f"version {champion.version} is the first champion of {name}, so there is none before it",
             expected="a version to go back to",
+            remedy=_else(name, others),
         )
-    history = workspace.registry.history(name)
-    crowned = [v.version for v in history if v.sequence is not None]
     found = next((v for v in history if v.version == wanted), None)
     if found is None or found.sequence is None:
         what = "was never in production" if found else "does not exist"
-        raise InputError(f"version {wanted} of {name} {what}", expected=f"one of {', '.join(crowned)}")
+        expected = f"one of {', '.join(others)}" if others else "one that was the champion before"
+        raise InputError(f"version {wanted} of {name} {what}", expected=expected, remedy=_else(name, others))
     told = workspace.ledger(name).history()
     newest = newest_of(told, history) or workspace.clock()
     untouched = newest <= workspace.clock() and not (workspace.registry.audit(name) or told.dethroned(history))
     if found.version == champion.version and untouched:
-        raise InputError(f"version {wanted} of {name} is the champion", expected="one that was it before")
+        raise InputError(
+            f"version {wanted} of {name} is the champion",
+            expected="one that was it before",
+            remedy=_else(name, others),
+        )
     return found
+
+
+def _else(name: str, others: Sequence[str]) -> str:
+    """What can be done where this version cannot be brought back."""
+    if others:
+        return f"`noria rollback {name} --to {others[0]} --reason TEXT`, or another one of `noria history {name}`."
+    return f"There is no other former champion; `noria promote {name} --force --reason TEXT` promotes a candidate."
 
 
 def _scored(version: ChampionVersion, name: str, workspace: Workspace, folder: Path) -> _Target:
@@ -156,41 +185,59 @@ def _scored(version: ChampionVersion, name: str, workspace: Workspace, folder: P
     Raises:
         InputError: It does not load, does not score the rows, or not with finite numbers.
         UnavailableError: The registry did not answer well.
+        AccessError: It does not allow this.
     """
-    run = _newest_run(name, workspace)
-    with workspace.lake.local(workspace.require(run, "ingest", Snapshot).table) as table:
-        drawn = draw(table, run.pipeline)
+    run, drawn = _newest_rows(name, workspace)
     problem, target = drawn.split.problem, drawn.split.holdout.target
     try:
         model = load(workspace.registry.fetch(name, version.version, folder), version.model_sha256)
         answers = ask(problem, model, features_for(model, version.holdout, drawn, run.pipeline))
-    except UnavailableError:
+    except (UnavailableError, AccessError):
         raise
     except NoriaError as error:
         raise InputError(
             f"version {version.version} of {name} cannot be brought back: {error.got}",
             expected="one that loads and scores today's rows",
+            remedy=f"Name another one with --to; `noria history {name}` lists them.",
         ) from error
     metrics = score(problem, target, answers) if finite(answers) else {problem.primary_metric: math.nan}
     if not math.isfinite(metrics[problem.primary_metric]):
         raise InputError(
             f"version {version.version} of {name}: no finite {problem.primary_metric} on the rows of run {run.run_id}",
             expected="one that scores today's rows",
+            remedy=f"Name another one with --to; `noria history {name}` lists them.",
         )
     return _Target(version, run, drawn, metrics)
 
 
-def _newest_run(name: str, workspace: Workspace) -> Run:
-    """The newest run that was judged and whose snapshot is there."""
+def _newest_rows(name: str, workspace: Workspace) -> tuple[Run, Drawn]:
+    """The newest run that was judged and whose snapshot is there, with its rows; others are passed over."""
     seen: list[str] = []
     for entry in reversed(workspace.ledger(name).entries()):
-        if entry.event not in ("rolled_back", "forced") and entry.run_id not in seen:
+        if entry.event not in ("rolled_back", "forced") and entry.run_id not in seen and _genuine(entry, workspace):
             seen.append(entry.run_id)
     for run_id in seen:
-        run = workspace.load_run(name, run_id)
-        if workspace.find(run, "ingest", Snapshot):
-            return run
-    raise InputError(f"no run of {name} has left a snapshot to score a version on", remedy="Start a run first.")
+        try:
+            run = workspace.load_run(name, run_id)
+            with workspace.lake.local(workspace.require(run, "ingest", Snapshot).table) as table:
+                return run, draw(table, run.pipeline)
+        except (UnavailableError, AccessError):
+            raise
+        except (StorageError, FileNotFoundError, ValueError) as error:  # pruned, or of another version of Noria
+            log.warning("the rows of run %s cannot be read: %s", run_id, error)
+    raise InputError(
+        f"no run of {name} has left a snapshot to score a version on",
+        expected="one that was judged and is still there",
+        remedy=f"Start a run with `noria run {name}` first.",
+    )
+
+
+def _genuine(entry: LedgerEntry, workspace: Workspace) -> bool:
+    try:
+        workspace.keyring.check(entry)
+    except VerdictError:
+        return False
+    return True
 
 
 def _sign(

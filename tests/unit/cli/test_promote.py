@@ -279,7 +279,10 @@ def test_rollback_brings_the_one_before_back_and_lists_what_there_is(
     told = said(capsys)
     assert (told["version"], told["before"], told["by"]) == ("2", "1", "ada")
     assert main(["rollback", PUPILS, "--to", "7", "--reason", "x"]) == ExitCode.BAD_INPUT
-    assert "version 7 of pupils does not exist; expected one of 2, 1" in capsys.readouterr().err
+    assert (
+        f"version 7 of pupils does not exist; expected one of 1. `noria rollback {PUPILS} --to 1 --reason TEXT`"
+        in capsys.readouterr().err
+    )
 
 
 def test_rollback_needs_a_reason_a_pipeline_and_a_champion(

@@ -1,6 +1,7 @@
 """A person promotes a candidate against the gate's verdict."""
 
 import pytest
+from mlflow import MlflowClient
 
 from noria.errors import InputError
 from noria.models.store import dump_model
@@ -34,6 +35,33 @@ def test_what_is_forced_is_the_champion_and_says_so_for_ever(workspace: Workspac
     better = promote(propose(workspace), workspace)
     assert (better.champion_version, better.previous_champion) == ("3", "2")
     assert [v.forced for v in workspace.registry.history(PUPILS)] == [None, "ada: the old one drifts", None]
+
+
+@pytest.mark.parametrize("story", ["from before the gate", "the key is lost"])
+def test_a_home_whose_versions_prove_nothing_goes_on_after_a_force(workspace: Workspace, story: str) -> None:
+    """The champion is not proven: that stops promotions until a person lets a new one in; then all is as ever."""
+    client = MlflowClient(tracking_uri=workspace.settings.registry_url)
+    if story == "the key is lost":
+        for share in (WEAK, 1.0):
+            promote(propose(workspace, trained_on=share), workspace)
+        (workspace.settings.home / "keys" / "verdicts.key").unlink()
+        workspace = Workspace(workspace.settings, workspace.lake)
+    else:
+        client.create_registered_model(PUPILS)
+        client.create_model_version(PUPILS, "file:///tmp/x", tags={"noria.run_id": "r1"})
+        client.set_registered_model_alias(PUPILS, "champion", "1")
+    run = propose(workspace, trained_on=WEAK)
+    stopped = promote(run, workspace)
+    assert stopped.verdict == "reject" and "registry" in {r.kind for r in stopped.rules if not r.passed}
+    assert f"`noria promote {PUPILS} --force --reason TEXT`" in " ".join(workspace.registry.audit(PUPILS))
+    assert force(run, workspace, by="ada", reason="an old home").new_champion
+    assert workspace.registry.audit(PUPILS) == [] and workspace.registry.strangers(PUPILS)
+    better = promote(propose(workspace), workspace)
+    assert (better.verdict, better.new_champion, better.previous_champion) == (
+        "promote",
+        True,
+        champion(workspace).previous_champion,
+    )
 
 
 def test_force_overrules_a_dry_run_and_a_rejection(workspace: Workspace) -> None:

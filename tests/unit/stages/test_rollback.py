@@ -6,12 +6,13 @@ import pytest
 from mlflow import MlflowClient
 
 from noria.compute.process import ChildJob
-from noria.errors import InputError
+from noria.errors import InputError, StorageAccessError
 from noria.pipeline import load_pipeline
-from noria.records import Rollback
+from noria.records import Rollback, Snapshot
 from noria.stages.promote import promote
 from noria.stages.rollback import rollback, rollback_path
-from noria.workspace import Workspace
+from noria.verdicts import Keyring
+from noria.workspace import Workspace, run_path
 from tests.support.proposals import PUPILS, WEAK, propose, write_pipeline
 
 
@@ -85,6 +86,39 @@ def test_one_that_cannot_score_todays_rows_stays_where_it_is(workspace: Workspac
     write_pipeline(pupils(workspace)[1][-1], columns=columns, expectations=[])
     promote(propose(workspace), workspace)
     with pytest.raises(InputError, match="of another kind now: reading_score"):
+        rollback(PUPILS, workspace, by="ada", reason="drift")
+
+
+def test_runs_whose_rows_are_gone_or_cannot_be_read_are_passed_over(workspace: Workspace) -> None:
+    """The newest three of five: pruned, of another version of Noria, without its snapshot; and one that is forged."""
+    pruned, odd, empty = (propose(workspace, rows=400 + extra, kind="linear") for extra in range(3))
+    for run in (empty, odd, pruned):
+        promote(run, workspace)
+    workspace.lake.remove(run_path(PUPILS, pruned.run_id, "run"))
+    workspace.lake.replace(run_path(PUPILS, odd.run_id, "run"), b'{"run_id": "odd"}')
+    workspace.lake.remove(workspace.require(empty, "ingest", Snapshot).table)
+    entry = workspace.ledger(PUPILS).entries()[-1]
+    forger = Workspace(workspace.settings, workspace.lake)
+    forger.__dict__["keyring"] = Keyring(("somebody else's key of forty characters",))
+    forged = propose(workspace, rows=500, kind="linear")
+    forger.ledger(PUPILS).append(entry.model_copy(update={"run_id": forged.run_id, "event": "kept"}))
+    champion = workspace.registry.champion(PUPILS)
+    done = rollback(PUPILS, workspace, by="ada", reason="drift")
+    assert champion is not None and (done.version, done.run_id) == ("1", champion.run_id)
+
+
+def test_what_an_earlier_attempt_has_left_damaged_does_not_count(workspace: Workspace) -> None:
+    for what in ("scored", "verdict"):
+        workspace.lake.replace(f"rollbacks/{PUPILS}/monday.{what}", b"{")
+    assert rollback(PUPILS, workspace, by="ada", reason="drift", key="monday").version == "1"
+
+
+def test_who_may_not_read_is_told_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise StorageAccessError("the role is missing")
+
+    monkeypatch.setattr(type(workspace.registry), "fetch", refused)
+    with pytest.raises(StorageAccessError):
         rollback(PUPILS, workspace, by="ada", reason="drift")
 
 
