@@ -224,7 +224,7 @@ class History:
             for version in versions
             if version.sequence is not None
             for verdict in dict.fromkeys((version.verdict, version.crown))
-            if verdict and verdict.id not in told
+            if verdict and not verdict.entry_only and verdict.id not in told
         ]
 
 

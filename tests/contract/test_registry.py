@@ -198,7 +198,7 @@ EDITED = r"is not what was signed|is signed with the key"
 @pytest.mark.parametrize("field", sorted(SignedVerdict.model_fields))
 def test_a_verdict_edited_by_hand_is_refused(rules: Registry, name: str, folder: Path, field: str) -> None:
     first = judged(folder, name)
-    others = {"action": "force", "sequence": 2, "issued_at": "2020-01-01T00:00:00Z", "version": "1"}
+    others = {"action": "force", "entry_only": True, "sequence": 2, "issued_at": "2020-01-01T00:00:00Z", "version": "1"}
     forged = first.verdict.model_validate({**first.verdict.model_dump(), field: others.get(field, "forged")})
     with pytest.raises(VerdictError, match=EDITED):
         rules.register(first.run, first.candidate, forged, first.file)
@@ -501,6 +501,21 @@ def test_a_copied_verdict_makes_no_champion(
     stands = registry.champion(name)
     assert stands is not None and stands.version == champion.version
     assert f"versions {champion.version} and {made} both bear champion number 1" in "".join(registry.audit(name))
+
+
+def test_who_only_waits_is_no_champion_by_copied_tags(rules: Registry, name: str, folder: Path) -> None:
+    first = judged(folder, name)
+    waits = first.but(entry_only=True)
+    version = waits.register(rules).version
+    with pytest.raises(VerdictError, match="only lets run r1 in, to wait for a person"):
+        rules.crown(name, version, waits.verdict)
+    (stored,) = rules._stored(name)
+    parts = {k.replace("verdict", "crown"): v for k, v in stored.tags.items() if k.startswith("noria.verdict")}
+    rules._write_tags(name, version, {**parts, "noria.champion": "1"})
+    assert rules.champion(name) is None and "leave to come in and wait" in rules.audit(name)[0]
+    rules._write_tags(name, version, dict.fromkeys((*parts, "noria.champion")))
+    champion = first.promote(rules)
+    assert (champion.verdict, champion.crown) == (waits.verdict, first.verdict) and is_whole(rules, name, version)
 
 
 FORGED = {

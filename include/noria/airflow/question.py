@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from noria.records import Candidate, Decision, Interval, Rule, Run, SliceResult
+from noria.records.figures import percent
 
 if TYPE_CHECKING:
     from noria.report.card import Card
@@ -65,7 +66,7 @@ def _table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
 
 
 def _interval(interval: Interval) -> Sequence[str]:
-    from noria.report.formats import metric_name, number, percent, signed
+    from noria.report.formats import metric_name, number, signed
 
     return (
         metric_name(interval.metric),
@@ -79,9 +80,10 @@ def _interval(interval: Interval) -> Sequence[str]:
 
 def _slice(part: SliceResult) -> Sequence[str]:
     from noria.report.formats import number, signed
+    from noria.report.wording import slice_outcome
 
     improvement = signed(part.improvement) if part.improvement is not None else ""
-    sign = _sign(part.passed) if part.judged else "too few rows to judge"
+    sign = _sign(part.passed) if part.judged else f"not judged: {slice_outcome(part)}"
     figures = (number(part.candidate), number(part.champion), improvement, number(part.margin))
     return (f"{part.column} = {part.value}", f"{part.rows:,}", *figures, sign)
 

@@ -9,6 +9,7 @@ from noria.gate.comparison import compare
 from noria.gate.words import noise, told_apart
 from noria.pipeline import Gate
 from noria.records import Comparison, Interval, Rule
+from noria.records.figures import ordinal, percent
 
 
 def of(case: Case, policy: Gate) -> tuple[Rule, Comparison | None]:
@@ -56,15 +57,24 @@ def _judged(case: Case, policy: Gate, comparison: Comparison, found: Interval, w
         f"with {100 * found.confidence:.3g} % confidence by {found.low:.3g} to {found.high:.3g}"
     )
     if not passed:
-        detail += f"; {_why(found, comparison, ahead=ahead)}"
+        detail += f"; {_why(found, comparison, margin, ahead=ahead, own_split=case.circumstances.own_split)}"
     return _rule(policy, passed=passed, detail=detail, found=found, needed=_needed(found, comparison, margin))
 
 
-def _why(found: Interval, comparison: Comparison, *, ahead: bool) -> str:
+def _why(found: Interval, comparison: Comparison, margin: float, *, ahead: bool, own_split: bool) -> str:
     if not ahead:
-        return "it is not ahead by more than the margin" if found.improvement > 0 else "it is not ahead"
-    look = f" (the {comparison.looks}. look at these rows)" if comparison.looks > 1 else ""
-    chance, allowed = f"{found.p_value:.3g}", f"{comparison.alpha_spent:.3g}"
+        return (
+            f"it is not ahead by more than the margin of {margin:g}"
+            if margin and found.improvement > 0
+            else "it is not ahead"
+        )
+    rows = (
+        "at this champion on any rows, since the run holds out other rows than its pipeline"
+        if own_split
+        else ("at these rows")
+    )
+    look = f" (the {ordinal(comparison.looks)} look {rows})" if comparison.looks > 1 else ""
+    chance, allowed = percent(found.p_value), percent(comparison.alpha_spent)
     return f"luck alone would do that with a chance of {chance}, and {allowed} is allowed{look}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from noria.pipeline import greater_is_better
 
 NOISE = 1e-9
@@ -27,3 +29,13 @@ def told_apart(value: float, rival: float) -> tuple[str, str]:
 def rows(count: int, of: str = "") -> str:
     """1 row, 2 rows; with the kind of rows in front of the word if there is one."""
     return f"{count} {of + ' ' if of else ''}row{'' if count == 1 else 's'}"
+
+
+def duration(span: timedelta) -> str:
+    """Minutes, hours or days: 12 minutes, 3.5 hours, 9 days."""
+    minutes = max(0.0, span.total_seconds()) / 60
+    for least, unit in ((1440 * 2, "day"), (120, "hour")):
+        if minutes >= least:
+            count = f"{minutes / (1440 if unit == 'day' else 60):.3g}"
+            return f"{count} {unit}s"
+    return f"{minutes:.0f} minute{'' if round(minutes) == 1 else 's'}"

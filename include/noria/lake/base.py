@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 
 from noria.azure import AzureConnection
@@ -68,6 +69,10 @@ class Lake(ABC):
         Raises:
             BusyError: Somebody else has held it for `wait_seconds`.
         """
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """The present time in UTC by the clock of whoever keeps the files; it may be a second old."""
 
     def url(self, path: str) -> str:
         """`path` under the root, for people and for Spark."""

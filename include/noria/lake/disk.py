@@ -9,6 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -121,6 +122,10 @@ class DiskLake(Lake):
             raise _storage_error("lock", file, error) from error
         with held:
             yield lambda: None  # the kernel takes it from nobody who lives
+
+    @override
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def _at(self, path: str) -> Path:
         target = (self._root / path).resolve()

@@ -68,6 +68,8 @@ class SliceResult(Record):
     """In the primary metric; positive is better."""
     low: float | None = None
     high: float | None = None
+    """Two-sided confidence interval of the improvement by the policy's alpha, as a first look may spend it. It is only
+    shown: the improvement itself is held against the margin. None on a single row."""
     margin: float
     """How much worse it may be."""
     passed: bool
@@ -86,7 +88,8 @@ class Comparison(Record):
     alpha_spent: float
     """The part of it that this look may spend."""
     looks: int
-    """The how many-th candidate this is that is judged against this champion on this holdout; 1 is the first."""
+    """The how many-th candidate this is that is judged against this champion on this holdout; 1 is the first. Of a run
+    that holds out other rows than its pipeline, on any holdout."""
     draws: int
     """Of the bootstrap."""
     intervals: tuple[Interval, ...] = ()
@@ -178,6 +181,12 @@ class SignedVerdict(Record):
     """`gate`, or the person."""
     reason: str
     issued_at: datetime
+    entry_only: bool = False
+    """Whether it only lets the model in, to wait for a person: nothing becomes the champion by it."""
+    training_rows_sha256: str = ""
+    """Of the file that names the rows that tuning and training have seen; empty in verdicts from before it was kept."""
+    holdout_rule_sha256: str = ""
+    """Digest of the rule by which the model's holdout was drawn; empty in verdicts from before it was kept."""
     key_id: str = ""
     signature: str = ""
 

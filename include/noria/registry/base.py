@@ -57,7 +57,7 @@ class Registry(Reading):
         """Let a candidate in as the challenger; a second call for the same run and bytes changes nothing.
 
         The bytes are checked before the upload, and read back and checked after it. A version of this run and these
-        bytes that an earlier verdict let in is given the new one.
+        bytes that an earlier verdict let in is given the new one, unless it waited for just that.
 
         Raises:
             VerdictError: The verdict is not valid for these bytes, this pipeline or this run, or was used before.
@@ -73,10 +73,11 @@ class Registry(Reading):
             version = self._let_in(run, candidate, verdict, model_file, versions)
         else:
             version = own.stored.version
-            if own.verdict.id != verdict.id:
+            if verdict.id not in (own.verdict.id, own.crown.id if own.crown else None):
                 self._check_turn(versions, verdict)
                 self._check_bytes(name, own)
-                self._tag(name, own, entry_tags(verdict))
+                if not _follows(own.verdict, verdict):
+                    self._tag(name, own, entry_tags(verdict))
         self._follow(name, CHALLENGER, version)
         return self._described(name, version)
 
@@ -165,7 +166,13 @@ class Registry(Reading):
             versions.check_turn(verdict)
 
     def _check_crown(self, name: str, entry: Entry, verdict: SignedVerdict) -> None:
-        """The verdict is about this version, which was let in."""
+        """The verdict makes champions, and is about this version, which was let in."""
+        if verdict.entry_only:
+            raise VerdictError(
+                f"the verdict {verdict.id} only lets run {verdict.run_id} in, to wait for a person",
+                expected="one that was signed after somebody approved",
+                remedy=f"noria promote {name} --run {verdict.run_id} --approve --reason TEXT",
+            )
         version, let_in = entry.stored.version, entry.verdict
         if let_in is None:
             raise VerdictError(f"{name} version {version}: {entry.faults[0]}", expected="a version that was let in")
@@ -232,6 +239,12 @@ class Registry(Reading):
         aliases = self._aliases(name)
         if aliases is not None and aliases.get(alias) != version:
             self._set_alias(name, alias, version)
+
+
+def _follows(before: SignedVerdict, verdict: SignedVerdict) -> bool:
+    """Whether a verdict carries out what an earlier one let in to wait: the version keeps that one then, whole."""
+    waited = before.entry_only and not verdict.entry_only and verdict.action == "promote"
+    return waited and (before.sequence, before.previous_champion) == (verdict.sequence, verdict.previous_champion)
 
 
 def open_registry(url: str, home: Path, keyring: Keyring, *, staging: bool = False) -> Registry:

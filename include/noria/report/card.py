@@ -43,8 +43,9 @@ from noria.records import (
     SliceResult,
     Verdict,
 )
+from noria.records.figures import percent
 from noria.report import wording
-from noria.report.formats import metric_name, number, percent, short_metric_name, signed
+from noria.report.formats import metric_name, number, short_metric_name, signed
 from noria.report.wording import STATES, State, slice_outcome
 
 __all__ = ["STATES", "Card", "State", "card"]

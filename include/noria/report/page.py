@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from noria.pipeline import greater_is_better
-from noria.records import Rule, stages_of
+from noria.records import Rule, figures, stages_of
 from noria.report import card_charts, charts, formats
 from noria.report.card import level
 from noria.report.document import Document
@@ -41,7 +41,7 @@ def templates() -> Environment:
         formats.estimator_name,
         formats.event_name,
         formats.signed,
-        formats.percent,
+        figures.percent,
         level,
         slice_outcome,
         formats.size,

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 
 from noria.pipeline import ApprovalPolicy, Pipeline
 from noria.records import NOBODY, Approval, Decision, Interval, SliceResult
-from noria.report.formats import apart, metric_in_text, moment, ordinal, percent, signed
+from noria.records.figures import ordinal, percent
+from noria.report.formats import apart, metric_in_text, moment, signed
 
 State = Literal["first", "promoted", "kept", "rejected", "waiting", "declined", "forced", "dry_run", "late"]
 STATES: tuple[State, ...] = get_args(State)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from noria.ledger import entry_of
+from noria.ledger import History, entry_of
 from noria.records import Approval, ChampionVersion, Decision, LedgerEntry, LedgerEvent, SignedVerdict
 from noria.stages.case import Case
 from noria.stages.ruling import Ruling
@@ -50,6 +50,12 @@ def crown(case: Case, ruling: Ruling) -> Decision:
     return _carried_out(ruling.decision, version.version, champion.version if champion else None)
 
 
+def carried_out(case: Case, decision: Decision, version: str | None) -> Decision:
+    """A decision on a version that was the champion already, with what the registry holds now."""
+    champion = case.production.champion(case.name)
+    return _carried_out(decision, version or "", champion.version if champion else None)
+
+
 def enter(
     case: Case,
     event: LedgerEvent,
@@ -82,11 +88,21 @@ def enter(
     )
 
 
-def catch_up(name: str, workspace: Workspace) -> None:
-    """Write the line of a champion whose promotion or rollback was killed before it could: lines stay in order."""
-    champion = workspace.registry.champion(name)
-    if champion is not None and champion.crown is not None:
-        workspace.ledger(name).append(entry_of(champion.crown, champion.version))
+def catch_up(name: str, workspace: Workspace) -> History:
+    """Write the line of a champion whose promotion or rollback was killed before it could: lines stay in order.
+
+    Returns:
+        The pipeline's history with that line.
+    """
+    ledger, champion = workspace.ledger(name), workspace.registry.champion(name)
+    history = ledger.history()
+    if champion is None or champion.crown is None:
+        return history
+    line = entry_of(champion.crown, champion.version)
+    if history.has(line):
+        return history
+    ledger.append(line)
+    return ledger.history()
 
 
 def answered(case: Case, decision: Decision, approval: Approval) -> None:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 
 from noria.errors import StaleVerdictError
-from noria.records import ChampionVersion, Decision, LedgerEvent, Run
-from noria.stages.carrying_out import catch_up, crown, enter, stage
+from noria.records import ChampionVersion, Decision, LedgerEvent, Run, SignedVerdict
+from noria.stages.carrying_out import carried_out, catch_up, crown, enter, stage
 from noria.stages.case import Case, opened
 from noria.stages.judging import judge
 from noria.stages.ruling import Ruling, kept_ruling, new_ruling
@@ -27,10 +27,12 @@ def promote(run: Run, workspace: Workspace) -> Decision:
         BusyError: Another promotion of this pipeline does not end.
         StaleVerdictError: Others, who do not share this lake's lock, change the champion each time.
         StorageError: The registry or the lake refused.
+        SpecError: The pipeline.yaml in the folder is wrong: what it asks for cannot be known.
+        InputError: The candidate's model file is gone, or its snapshot can no longer be split.
     """
     with opened(run, workspace) as case:
         begun = _begun(case)
-        return until_fresh(lambda first: _carry_out(case, begun) if first and begun else _judged(case))
+        return until_fresh(lambda first: crown(case, begun) if first and begun else _judged(case))
 
 
 def until_fresh(attempt: Callable[[bool], Decision]) -> Decision:
@@ -46,28 +48,33 @@ def until_fresh(attempt: Callable[[bool], Decision]) -> Decision:
 
 
 def _begun(case: Case) -> Ruling | None:
-    """What an earlier attempt has decided and begun to carry out."""
-    ruling = kept_ruling(case)
-    version = case.own(case.production) or case.own(case.staging) if ruling else None
-    if version is None:
+    """What an earlier attempt has decided, and carried out as far as the crown; what was not is judged again."""
+    ruling, own = kept_ruling(case), case.own(case.production)
+    if ruling is None or own is None or not has_crowned(ruling, own):
         return None
-    log.info("an earlier attempt registered version %s already", version.version)
+    log.info("an earlier attempt made version %s the champion already", own.version)
     return ruling
 
 
 def _judged(case: Case) -> Decision:
-    catch_up(case.name, case.workspace)
+    history = catch_up(case.name, case.workspace)
     own = case.own(case.production)
-    decision = judge(case, rival_of(case, own))
+    decision = judge(case, rival_of(case, own), history)
     if decision.dry_run:
         enter(case, "dry_run", decision)
         return decision
     if decision.verdict != "promote":
         enter(case, EVENTS[decision.verdict], decision)
         return decision
-    if own is not None and own.sequence is not None and own.verdict is not None:
-        return crown(case, Ruling(decision.model_copy(update={"verdict_id": own.verdict.id}), own.verdict))
-    return _carry_out(case, new_ruling(case, decision))
+    leave = _leave(own) if own is not None and own.sequence is not None else None
+    if leave is not None and leave.action == "rollback":
+        log.info("version %s was approved and brought back since", own.version if own else "")
+        return carried_out(case, decision, own.version if own else None)
+    if leave is not None:
+        return crown(case, Ruling(decision.model_copy(update={"verdict_id": leave.id}), leave))
+    if case.approval:
+        return stage(case, new_ruling(case, decision, entry_only=True))
+    return crown(case, new_ruling(case, decision))
 
 
 def rival_of(case: Case, own: ChampionVersion | None) -> ChampionVersion | None:
@@ -77,7 +84,12 @@ def rival_of(case: Case, own: ChampionVersion | None) -> ChampionVersion | None:
     return next((v for v in case.production.history(case.name) if v.version == own.previous_champion), None)
 
 
-def _carry_out(case: Case, ruling: Ruling) -> Decision:
-    own = case.own(case.production)
-    approved_already = own is not None and (own.sequence or 0) >= ruling.verdict.sequence
-    return stage(case, ruling) if case.approval and not approved_already else crown(case, ruling)
+def has_crowned(ruling: Ruling, own: ChampionVersion) -> bool:
+    """Whether a version became the champion by a ruling, or later: then nothing is judged again."""
+    return not ruling.verdict.entry_only and (own.sequence or 0) >= ruling.verdict.sequence
+
+
+def _leave(own: ChampionVersion) -> SignedVerdict | None:
+    """By what a version became the champion at first; what let it in to wait did not."""
+    waited = own.verdict is not None and own.verdict.entry_only
+    return own.crown if waited else own.verdict

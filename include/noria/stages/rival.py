@@ -5,7 +5,8 @@ Whatever keeps it from being loaded or scored is a finding; only a service that 
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noria.errors import InputError, NoriaError, StorageError, UnavailableError
+from noria.errors import AccessError, InputError, NoriaError, StorageError, UnavailableError
 from noria.gate import Champion
 from noria.models.answers import ask, load
 from noria.models.examples import Drawn, frame, hashes_by, is_text
 from noria.models.holdout import among, from_bytes, in_holdout, row_hashes
 from noria.pipeline import Pipeline
-from noria.records import ChampionVersion, HoldoutRule, Snapshot
+from noria.records import ChampionVersion, HoldoutRule, Snapshot, digest
 from noria.stages.case import Case
+
+log = logging.getLogger(__name__)
 
 
 def champion_of(case: Case, version: ChampionVersion) -> Champion:
@@ -28,15 +31,16 @@ def champion_of(case: Case, version: ChampionVersion) -> Champion:
 
     Raises:
         UnavailableError: The registry or the lake did not answer well.
+        AccessError: It refused: a missing role says nothing of the champion.
     """
     try:
         model = load(case.production.fetch(case.name, version.version, case.folder), version.model_sha256)
         rows = features_for(model, version.holdout, case.drawn, case.run.pipeline)
         return Champion(version.version, ask(case.drawn.split.problem, model, rows), seen=_seen(case, version))
-    except UnavailableError:
+    except (UnavailableError, AccessError):
         raise
     except NoriaError as error:
-        return Champion(version.version, problem=str(error))
+        return Champion(version.version, problem=error.got)
 
 
 def features_for(model: Any, rule: HoldoutRule | None, drawn: Drawn, pipeline: Pipeline) -> pd.DataFrame:
@@ -65,6 +69,7 @@ def _seen(case: Case, version: ChampionVersion) -> np.ndarray:
     rule, held = version.holdout, case.drawn.held
     if rule is None:
         raise InputError("its version does not say which rows it was trained on")
+    _check_rule(version, rule)
     try:
         hashes = hashes_by(rule, held, case.run.pipeline)
     except InputError:
@@ -75,13 +80,44 @@ def _seen(case: Case, version: ChampionVersion) -> np.ndarray:
 def _of_its_training(case: Case, version: ChampionVersion, hashes: np.ndarray, share: float) -> np.ndarray:
     """Which of n rows (n × 16 hashes by its own rule) a champion was trained on.
 
-    Its version names the file of all rows that it has seen. Where that is gone, its rule says which rows it may have
-    seen: all that it did not hold out.
+    Its version names the file of all rows that it has seen. Where that is gone or was changed, its rule says which rows
+    it may have seen: all that it did not hold out. And what it held out it has not seen, unless a person forced it
+    through.
     """
-    if version.training_rows:
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            return among(hashes, from_bytes(case.workspace.lake.read(version.training_rows)))
-    return ~in_holdout(hashes, share)
+    not_held, listed = ~in_holdout(hashes, share), _listed(case, version)
+    if listed is None:
+        return not_held
+    seen = among(hashes, listed)
+    return seen if version.forced else seen & not_held
+
+
+def _listed(case: Case, version: ChampionVersion) -> np.ndarray | None:
+    """Hashes (n × 16) of the rows that training has left of a champion; none where they are not what was signed."""
+    if not version.training_rows:
+        return None
+    signed = version.verdict.training_rows_sha256 if version.verdict else ""
+    try:
+        data = case.workspace.lake.read(version.training_rows)
+        if signed and hashlib.sha256(data).hexdigest() != signed:
+            log.warning("%s is not what version %s was signed with", version.training_rows, version.version)
+            return None
+        return from_bytes(data)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _check_rule(version: ChampionVersion, rule: HoldoutRule) -> None:
+    """Nothing, where the rule is the one that was signed.
+
+    Raises:
+        InputError: It is another one.
+    """
+    signed = version.verdict.holdout_rule_sha256 if version.verdict else ""
+    if signed and digest(rule) != signed:
+        raise InputError(
+            f"what is said of the rows that version {version.version} has not seen is not what was signed",
+            expected=f"a holdout rule whose digest is {signed}",
+        )
 
 
 def _seen_in_its_snapshot(case: Case, version: ChampionVersion) -> np.ndarray:
@@ -94,10 +130,11 @@ def _seen_in_its_snapshot(case: Case, version: ChampionVersion) -> np.ndarray:
     """
     try:
         run = case.workspace.load_run(case.name, version.run_id)
+        _check_rule(version, HoldoutRule.of(run.pipeline))
         with case.workspace.lake.local(case.workspace.require(run, "ingest", Snapshot).table) as table:
             then = pq.read_table(table)
     except (FileNotFoundError, StorageError) as error:
-        if isinstance(error, UnavailableError):
+        if isinstance(error, UnavailableError | AccessError):
             raise
         raise InputError(
             f"columns have changed since, and the snapshot of its run {version.run_id} is gone, "

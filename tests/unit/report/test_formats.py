@@ -61,7 +61,7 @@ def test_differences_have_a_sign(value: float, shown: str) -> None:
     [(0.05, "5 %"), (0.00338, "0.34 %"), (0.0304, "3 %"), (0.996, "99.6 %"), (0.99985, "99.98 %"), (1.0, "100 %")],
 )
 def test_shares(value: float, shown: str) -> None:
-    assert formats.percent(value) == shown
+    assert figures.percent(value) == shown
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_metrics_side_by_side_can_be_told_apart(one: float, other: float, shown:
     ("count", "shown"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (23, "23rd")]
 )
 def test_ordinals(count: int, shown: str) -> None:
-    assert formats.ordinal(count) == shown
+    assert figures.ordinal(count) == shown

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +47,14 @@ class Blobs:
             if error.error_code != "BlobNotFound":  # the container, for one
                 raise
             return False
+
+    async def now(self) -> datetime:
+        """The service's time, which every answer of it bears."""
+        dates: list[str] = []
+        await self._container.get_container_properties(
+            raw_response_hook=lambda answer: dates.append(answer.http_response.headers["Date"])
+        )
+        return parsedate_to_datetime(dates[-1]).astimezone(UTC)
 
     async def create(self, name: str, data: bytes) -> bool:
         """Write only if nothing stands there; whether this call has written.

@@ -8,6 +8,7 @@ import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -135,6 +136,11 @@ class AbfsLake(Lake):
         with lease.renewed():
             yield confirm
             confirm(LOCK_WAIT_SECONDS)
+
+    @override
+    def now(self) -> datetime:
+        with self._explained("ask for the time", ""):
+            return self._ask(self._blobs.now)
 
     # What the methods share
 
