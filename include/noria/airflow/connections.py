@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def open_workspace(settings: Settings) -> Workspace:
-    """The workspace of these settings, with the connections that its lake and registry need: for mails and pages."""
+    """The workspace of these settings, with the connections that its lake and registry need: for mails and pages.
+
+    They are given the key that signs verdicts, and only verify by it: a signature of this kind is checked with the very
+    key that makes it.
+    """
     return Workspace.open(settings, signing_credentials(settings))
 
 

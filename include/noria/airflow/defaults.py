@@ -94,8 +94,10 @@ def rollback_docs(pipeline: Pipeline) -> str:
 or the version that the form names. That version must have been let in by a signed verdict, and must load and score the
 newest data today. Who triggered the run and the reason are kept in the history of promotions for good.
 
-**When it fails**, the champion is the one that it was. The log of the task and the mail say why: there is no champion
-before this one, the version never was the champion, or its model no longer loads or scores. `noria doctor` tells more.
+**When it fails**, the log of the task and the mail say why: there is no champion before this one, the version never was
+the champion, or its model no longer loads or scores. The champion is the one that it was then. A failure after the
+registry was written to leaves the rollback unfinished: clear the task to complete it; `noria history {pipeline.name}`
+and `noria doctor` tell.
 
 The next run of `{pipeline.name}{RETRAIN_SUFFIX}` judges its candidate against the champion that this makes.
 """

@@ -94,7 +94,11 @@ def failed_rollback_alert(pipeline: str, run_id: str, workspace: Workspace, link
     return Alert(
         pipeline,
         f"the rollback failed{because(log)}",
-        details=["The champion is the one that it was."],
+        details=[
+            "The champion is the one that it was, unless the failure came after the registry was written to: then the "
+            "rollback is unfinished, and to clear the task completes it.",
+            f"`noria history {pipeline}` and `noria doctor` tell.",
+        ],
         links=links,
         log_stage="rollback",
         log=log,

@@ -1,7 +1,8 @@
 """Judge a candidate again and promote it if the gate says so; or say what a person decides about it.
 
 Without a flag the newest candidate is judged anew, against today's champion and today's policy. --approve and --decline
-answer for a candidate that waits; --force promotes against the gate's verdict, and is told for ever.
+answer for a candidate that waits; --force promotes against the gate's verdict, and is told for ever. Your name is what
+the operating system says (LOGNAME): nothing checks it here; only Airflow's UI asks people to sign in.
 
 Exit code: 0 promoted, waiting or the champion kept, 2 bad input or usage, 3 candidate rejected, 1 anything else.
 """

@@ -1,5 +1,7 @@
 """Bring a former champion back: the one before, or a version that was in production and still loads and scores today.
 
+Your name is what the operating system says (LOGNAME): nothing checks it here; only Airflow's UI asks people to sign in.
+
 Exit code: 0 it is the champion again, 2 bad input or usage, 1 anything else.
 """
 

@@ -371,4 +371,4 @@ def test_a_rollback_that_failed(workspace: Workspace, students: Pipeline, monkey
     log.write_text("ERROR version 9 never was the champion.\n")
     (mail,) = send(FailedRollbackNotifier(students), workspace, monkeypatch)
     assert mail.subject == "[Noria] students: the rollback failed: version 9 never was the champion."
-    assert "The champion is the one that it was." in mail.text
+    assert "The champion is the one that it was, unless" in mail.text and "clear the task completes it" in mail.text
