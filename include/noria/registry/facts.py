@@ -9,7 +9,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 
-from noria.records import Candidate, HoldoutRule, Run, SignedVerdict
+from noria.records import Candidate, HoldoutRule, Metrics, Run, SignedVerdict
 
 RUN, MODEL = "noria.run_id", "noria.model_sha256"
 VERDICT, CROWN = "noria.verdict", "noria.crown"
@@ -17,7 +17,7 @@ VERDICT, CROWN = "noria.verdict", "noria.crown"
 CHAMPION_NUMBER = "noria.champion"
 """The how many-th champion it was, for readers outside; Noria believes the signature in the crown."""
 FORCED = "noria.forced"
-METRICS, HOLDOUT = "noria.metrics", "noria.holdout"
+ESTIMATOR, METRICS, HOLDOUT = "noria.estimator", "noria.metrics", "noria.holdout"
 
 
 def tags_of(run: Run, candidate: Candidate, verdict: SignedVerdict) -> dict[str, str]:
@@ -27,7 +27,7 @@ def tags_of(run: Run, candidate: Candidate, verdict: SignedVerdict) -> dict[str,
         MODEL: candidate.model_sha256,
         "noria.snapshot_id": candidate.snapshot_id,
         "noria.code": candidate.code,
-        "noria.estimator": candidate.estimator,
+        ESTIMATOR: candidate.estimator,
         "noria.holdout_sha256": candidate.holdout_sha256,
         METRICS: json.dumps(candidate.metrics),
         HOLDOUT: HoldoutRule.of(run.pipeline).model_dump_json(),
@@ -67,6 +67,22 @@ def joined(key: str, tags: Mapping[str, str]) -> str:
     return "".join(tags[k] for k in itertools.takewhile(tags.__contains__, keys))
 
 
+def metrics_in(tags: Mapping[str, str]) -> Metrics | None:
+    """A version's metrics; none if its tag is gone or cannot be read."""
+    try:
+        return {str(name): float(value) for name, value in json.loads(joined(METRICS, tags)).items()}
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def rule_in(tags: Mapping[str, str]) -> HoldoutRule | None:
+    """Which rows a version has never seen; none if its tag is gone or cannot be read."""
+    try:
+        return HoldoutRule.model_validate_json(joined(HOLDOUT, tags))
+    except ValueError:
+        return None
+
+
 def is_part(tag: str, key: str) -> bool:
     """Whether a tag holds a value, or a part of it."""
     return tag == key or (tag.startswith(f"{key}.") and tag.removeprefix(f"{key}.").isdigit())
@@ -78,6 +94,6 @@ def _forced_tags(verdict: SignedVerdict) -> dict[str, str]:
 
 
 def _cut(key: str, value: str, longest: int) -> Iterator[tuple[str, str]]:
-    yield key, value[:longest]
     for number, start in enumerate(range(longest, len(value), longest), 2):
         yield f"{key}.{number}", value[start : start + longest]
+    yield key, value[:longest]  # without it the others are nothing yet

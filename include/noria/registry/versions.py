@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
 from noria.errors import StaleVerdictError, VerdictError
-from noria.records import ChampionVersion, HoldoutRule, SignedVerdict
-from noria.registry.facts import CROWN, FORCED, HOLDOUT, METRICS, MODEL, RUN, VERDICT, forced_by, joined
+from noria.records import ChampionVersion, SignedVerdict
+from noria.registry.facts import CROWN, ESTIMATOR, FORCED, MODEL, RUN, VERDICT, forced_by, joined, metrics_in, rule_in
 from noria.verdicts import Keyring
 
 
@@ -155,9 +154,15 @@ class Versions:
         return [found for e in self.entries if (found := self.describe(e))]
 
     def describe(self, entry: Entry) -> ChampionVersion | None:
-        """A version as the report shows it; none if its tags do not say enough."""
-        tags, crown = entry.stored.tags, entry.crown
-        rule, judged = joined(HOLDOUT, tags), crown or entry.verdict
+        """A version as the report shows it; none if neither its tags nor its verdict say enough.
+
+        What a verdict let in is there whatever its tags lack: `audit` tells of that.
+        """
+        crown, let_in, metrics = entry.crown, entry.verdict, metrics_in(entry.stored.tags)
+        if let_in is None and metrics is None:
+            return None
+        signed = {"noria.snapshot_id": let_in.snapshot_id, ESTIMATOR: "(unknown)"} if let_in else {}
+        tags, judged = {**signed, **entry.stored.tags}, crown or let_in
         is_champion = entry is self.champion
         try:
             return ChampionVersion(
@@ -167,14 +172,14 @@ class Versions:
                 created_at=entry.stored.created_at,
                 run_id=tags[RUN],
                 snapshot_id=tags["noria.snapshot_id"],
-                estimator=tags["noria.estimator"],
-                metrics=json.loads(joined(METRICS, tags)),
+                estimator=tags[ESTIMATOR],
+                metrics=metrics or {},
                 model_sha256=tags[MODEL],
                 previous_champion=judged.previous_champion if judged else None,
-                holdout=HoldoutRule.model_validate_json(rule) if rule else None,
+                holdout=rule_in(tags),
                 training_rows=joined("noria.training_rows", tags) or None,
                 sequence=crown.sequence if crown else None,
-                verdict=entry.verdict,
+                verdict=let_in,
                 crown=crown,
                 forced=entry.forced,
             )
@@ -205,4 +210,6 @@ def _signed(key: str, name: str, stored: Stored, keyring: Keyring) -> SignedVerd
             raise VerdictError(f"its tag {key} holds a verdict on {what} {signed}, and it says it is {tagged}")
     if key == VERDICT and verdict.action == "rollback":
         raise VerdictError(f"its tag {key} holds leave for a rollback, which lets nothing in")
+    if key == CROWN and verdict.entry_only:
+        raise VerdictError(f"its tag {key} holds leave to come in and wait, which makes nothing the champion")
     return verdict

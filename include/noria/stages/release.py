@@ -10,7 +10,7 @@ from noria.records import NOBODY, Approval, Decision, Run
 from noria.stages.carrying_out import answered, catch_up, crown, enter
 from noria.stages.case import Case, opened
 from noria.stages.judging import judge
-from noria.stages.promote import EVENTS, until_fresh
+from noria.stages.promote import EVENTS, has_crowned, until_fresh
 from noria.stages.ruling import kept_ruling, new_ruling
 from noria.workspace import Workspace
 
@@ -45,7 +45,7 @@ def release(run: Run, workspace: Workspace) -> Decision:
 
 def _released(case: Case, asked: Decision, approval: Approval) -> Decision:
     begun, own = kept_ruling(case), case.own(case.production)
-    if begun is not None and own is not None and (own.sequence or 0) >= begun.verdict.sequence:
+    if begun is not None and own is not None and has_crowned(begun, own):
         log.info("an earlier attempt made version %s the champion already", own.version)
         return crown(case, begun).model_copy(update={"approval": approval})
     champion = case.production.champion(case.name)

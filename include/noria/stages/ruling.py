@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from noria.errors import VerdictError
-from noria.records import Decision, SignedVerdict, digest, policy_digest
+from noria.records import Decision, HoldoutRule, SignedVerdict, digest, policy_digest
 from noria.stages.case import Case
 from noria.verdicts import new_id
 from noria.workspace import run_path, to_json
@@ -35,6 +35,7 @@ def new_ruling(
     action: Literal["promote", "force"] = "promote",
     by: str = "gate",
     reason: str = "",
+    entry_only: bool = False,
 ) -> Ruling:
     """Sign leave to carry a decision out, and keep both.
 
@@ -55,6 +56,9 @@ def new_ruling(
         by=by,
         reason=reason or "; ".join(decision.reasons),
         issued_at=case.workspace.clock(),
+        entry_only=entry_only,
+        training_rows_sha256=case.candidate.training_rows_sha256,
+        holdout_rule_sha256=digest(HoldoutRule.of(case.run.pipeline)),
     )
     old = _verdict(case, action)
     verdict = old if old is not None and _same(old, fresh) else case.workspace.keyring.sign(fresh)

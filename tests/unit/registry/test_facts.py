@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from noria.records import HoldoutRule, Run
+from noria.records import HoldoutRule, Run, digest
+from noria.registry.audit import findings
 from noria.registry.facts import crown_tags, cut, tags_of
 from noria.registry.versions import Stored, Versions
 from tests.support.learning import pipeline
@@ -47,6 +48,29 @@ def test_a_verdict_with_a_long_reason_is_verified(tmp_path: Path, length: int) -
     tags = cut(tags_of(one.run, one.candidate, one.verdict) | crown_tags(one.verdict), LONGEST)
     champion = read(tags).champion
     assert champion is not None and champion.crown == champion.verdict == one.verdict
+
+
+@pytest.mark.parametrize("gone", ["noria.metrics", "noria.estimator"])
+def test_a_champion_stays_one_whose_facts_were_taken_away(tmp_path: Path, gone: str) -> None:
+    one = judged(tmp_path, "p")
+    tags = tags_of(one.run, one.candidate, one.verdict) | crown_tags(one.verdict)
+    assert findings(read(tags), None) == []
+    del tags[gone]
+    versions = read(tags)
+    assert versions.champion is not None
+    found = versions.describe(versions.champion)
+    assert found is not None and found.is_champion and found.snapshot_id == one.verdict.snapshot_id
+    assert [f"its tag {gone} was removed" in finding for finding in findings(versions, None)] == [True]
+
+
+def test_a_holdout_rule_that_is_not_what_was_signed_is_found(tmp_path: Path) -> None:
+    rule = HoldoutRule.of(judged(tmp_path, "p").run.pipeline)
+    one = judged(tmp_path, "p", holdout_rule_sha256=digest(rule))
+    tags = tags_of(one.run, one.candidate, one.verdict) | crown_tags(one.verdict)
+    assert findings(read(tags), None) == []
+    tags["noria.holdout"] = rule.model_copy(update={"salt": "mine"}).model_dump_json()
+    (finding,) = findings(read(tags), None)
+    assert "noria.holdout was removed or changed" in finding
 
 
 def test_a_first_champion_follows_nobody_and_an_old_version_has_no_rule(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the stages tell the gate, apart from what it makes of that."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from noria.models.store import load_model
 from noria.pipeline import Gate
 from noria.records import Candidate, Decision
 from noria.stages.promote import promote
+from noria.stages.rollback import rollback
 from noria.workspace import Workspace
 from tests.support.proposals import PUPILS, WEAK, propose, split_of, write_pipeline
 
@@ -99,3 +100,23 @@ def test_answers_by_place_are_told(workspace: Workspace, monkeypatch: pytest.Mon
     decision = promote(propose(workspace), workspace)
     assert decision.verdict == "reject"
     assert any("when the same rows come in another order" in reason for reason in decision.reasons)
+
+
+def test_what_an_override_loosens_beside_the_policy_is_told(workspace: Workspace, heard: Heard) -> None:
+    run = propose(workspace, expectations="[]", metrics="[mae]", holdout__salt="another")
+    decision = promote(run, workspace)
+    assert heard.circumstances.overridden == ("metrics", "expectations") and heard.circumstances.own_split
+    assert decision.verdict == "reject" and [r.kind for r in decision.rules if not r.passed] == ["policy"]
+
+
+def test_a_clock_that_is_ahead_and_the_way_back(workspace: Workspace, heard: Heard) -> None:
+    """Refused by the lake's clock; what it has entered all the same stops a right one until a person confirms."""
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    later = workspace.clock() + timedelta(days=400)
+    ahead = Workspace(workspace.settings, workspace.lake, clock=lambda: later)
+    run = propose(workspace)
+    assert "ahead of the lake's own clock" in promote(run, ahead).reasons[0]
+    refused = promote(run, workspace)
+    assert refused.verdict == "reject" and "noria rollback" in "".join(r.needed or "" for r in refused.rules)
+    rollback(PUPILS, workspace, to="1", by="ada", reason="the clock was wrong")
+    assert promote(run, workspace).verdict == "promote"

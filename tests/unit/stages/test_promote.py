@@ -21,6 +21,7 @@ from noria.records import Candidate, Decision, Run, Snapshot
 from noria.settings import Settings
 from noria.sources import open_source
 from noria.stages import promote as stage
+from noria.stages.by_hand import force
 from noria.stages.promote import promote
 from noria.stages.train import MODEL, SEEN_ROWS
 from noria.workspace import Workspace, run_path
@@ -350,6 +351,50 @@ def test_a_verdict_that_was_edited_after_a_kill_is_not_used(
     (version,) = workspace.registry.history(PUPILS)
     assert version.is_champion and version.sequence == 1 and version.verdict is not None
     assert decision.verdict_id == version.verdict.id and version.verdict.id.encode() not in edited
+
+
+def test_what_was_begun_and_not_crowned_is_judged_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when it was registered, and tried again when the policy asks for more."""
+    run = propose(workspace)
+    with monkeypatch.context() as patch:
+        killed_after(patch, type(workspace.registry), "register")
+        with pytest.raises(_Killed):
+            promote(run, workspace)
+    write_pipeline(workspace.settings.home / "pipelines", {"thresholds": [{"metric": "r2", "min": 0.999}]})
+    decision = promote(run, workspace)
+    assert (decision.verdict, failed(decision)) == ("reject", {"policy"})
+    assert workspace.registry.champion(PUPILS) is None and events(workspace) == [("rejected", None, None)]
+
+
+def test_rows_that_are_only_said_to_be_seen_are_compared(workspace: Workspace) -> None:
+    """Somebody adds rows of the holdout to the list of those that the champion was trained on."""
+    first, second = propose(workspace), propose(workspace, trained_on=WEAK)
+    promote(first, workspace)
+    hashes = split_of(first, workspace).holdout.hashes
+    path = run_path(PUPILS, first.run_id, SEEN_ROWS)
+    workspace.lake.replace(path, workspace.lake.read(path) + hashes[: len(hashes) // 2].tobytes())
+    comparison = promote(second, workspace).comparison
+    assert comparison is not None and (comparison.rows, comparison.leaked_rows) == (len(hashes), 0)
+
+
+def test_a_holdout_rule_that_was_changed_by_hand_is_not_believed(workspace: Workspace) -> None:
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    rule = workspace.registry.history(PUPILS)[0].holdout
+    assert rule is not None
+    mine = rule.model_copy(update={"salt": "mine"}).model_dump_json()
+    client = MlflowClient(tracking_uri=workspace.settings.registry_url)
+    client.set_model_version_tag(PUPILS, "1", "noria.holdout", mine)
+    decision = promote(propose(workspace), workspace)
+    assert (decision.verdict, failed(decision)) == ("reject", {"registry", "champion"})
+    assert "is not what was signed" in next(r.detail for r in decision.rules if r.kind == "champion")
+
+
+def test_rows_that_a_forced_champion_has_seen_are_left_out(workspace: Workspace) -> None:
+    leaked = propose(workspace, leaked=20)
+    assert promote(leaked, workspace).verdict == "reject"
+    force(leaked, workspace, by="ada", reason="the old one is broken")
+    comparison = promote(propose(workspace), workspace).comparison
+    assert comparison is not None and comparison.leaked_rows == 20
 
 
 @pytest.mark.parametrize("registries", ["one", "two"])

@@ -57,12 +57,15 @@ def test_what_is_approved_becomes_the_champion(workspace: Workspace) -> None:
     decision = release(first, workspace)
     assert (decision.verdict, decision.waiting, decision.champion_version) == ("promote", False, "1")
     assert decision.new_champion and decision.approval is not None and decision.approval.by == "ada"
-    assert decision.verdict_id == waiting.verdict_id, "the same verdict goes through staging and production"
+    (version,) = workspace.registry.history(PUPILS)
+    assert version.crown is not None and version.crown.id == decision.verdict_id and not version.crown.entry_only
+    assert decision.verdict_id != waiting.verdict_id, "what lets it in to wait makes nothing the champion"
     assert promote(first, workspace).new_champion, "who promotes it once more does not ask again"
     better = accept(propose(workspace), workspace)
     assert (better.champion_version, better.previous_champion) == ("2", "1")
     assert events(workspace) == ["staged", "approved", "promoted"] * 2
     assert workspace.registry.audit(PUPILS) == workspace.staging.audit(PUPILS) == []
+    assert workspace.ledger(PUPILS).audit(workspace.registry.history(PUPILS)) == []
 
 
 def test_what_is_declined_stays_where_it_is(workspace: Workspace) -> None:
