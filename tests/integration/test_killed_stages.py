@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 def test_killed_stage_ends_well_at_the_next_try(tmp_path: Path) -> None:
     settings = Settings.from_env({"PATH": os.environ["PATH"]}, home=tmp_path)
     workspace = Workspace.open(settings)
-    small = {"tuning.trials": "4", "evaluation.seeds": "2"}
+    search = {"tuning.trials": "1", "tuning.folds": "2", "tuning.workers": "1"}
+    small = {"estimators": '[{"kind": "ridge"}]', **search, "evaluation.seeds": "2"}
     file = reference("students_performance_kaggle.csv")
     run = workspace.create_run("students", "killed", overrides=small, source=file.as_uri())
     for stage in stages_of(run.pipeline):
