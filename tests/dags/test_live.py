@@ -129,8 +129,9 @@ def wait(condition: Callable[[], Any], what: str) -> Any:
 
 def trained(pipeline: str, run_id: str, alpha: float, workspace: Workspace) -> Run:
     """A run as far as its candidate; in Airflow its first tasks find what they would have done, and take no time."""
-    overrides = {"estimators": json.dumps([{"kind": "ridge", "params": {"alpha": alpha}}]), "evaluation.seeds": "2"}
-    run = workspace.create_run(pipeline, run_id, overrides={**overrides, "tuning.trials": "1"})
+    ridge = json.dumps([{"kind": "ridge", "params": {"alpha": alpha}}])
+    little = {"tuning.trials": "1", "tuning.folds": "2", "tuning.workers": "1", "evaluation.seeds": "2"}
+    run = workspace.create_run(pipeline, run_id, overrides={"estimators": ridge, **little})
     run_stage("ingest", ingest, run, workspace)
     snapshot = workspace.require(run, "ingest", Snapshot).snapshot_id
     done(workspace, run, "validate", ValidationReport(snapshot_id=snapshot, success=True, results=(), docs=""))
@@ -179,9 +180,9 @@ def runs(world: World) -> dict[str, str]:
     flaky = world.server.put("/flaky.csv", rows, *[Status(503)] * 5)
     killed = world.server.put("/killed.csv", rows, *[Slow(300)] * 10)
     return {
+        "killed": world.trigger("killed", source=killed),
         "gone": world.trigger("gone", source="file:///no/such/file.csv"),
         "flaky": world.trigger("flaky", source=flaky),
-        "killed": world.trigger("killed", source=killed),
         "asked": world.take_up("asked", JUDGED),
         "declined": world.take_up("declined", JUDGED),
     }
@@ -199,6 +200,29 @@ def test_a_bad_value_of_the_form_is_refused(world: World) -> None:
     wait(lambda: world.api.dag("students__retrain"), "the DAG")
     with pytest.raises(InputError, match=r"training_share.*1\.5.*maximum of 1"):
         world.api.trigger("students__retrain", {"training_share": 1.5})
+
+
+def test_a_task_that_is_killed_every_time_raises_a_mail(world: World, runs: dict[str, str]) -> None:
+    """The longest comes first, so that the others end while it waits to be tried again."""
+    killed: set[int] = set()
+
+    def kill_tasks() -> bool:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                command = process.cmdline()
+                task = process.parent()
+                job = "noria.jobs.ingest" in command and "killed" in command
+                # An orphan's parent is the machine's first process: only what this test has started is killed.
+                if job and task and task.pid not in killed and psutil.Process() in task.parents():
+                    killed.add(task.pid)
+                    task.kill()
+        return bool(world.ended("killed", runs["killed"]))
+
+    wait(kill_tasks, "the run to give up")
+    assert world.end("killed", runs["killed"]) == "failed"
+    assert len(killed) == 3, "the first try and two retries"
+    assert world.tasks("killed", runs["killed"])["report"]["state"] == "success"
+    assert world.mail("killed").subject == "[Noria] killed: the run failed in ingest: it ended without a word"
 
 
 def test_a_final_error_is_not_tried_again_but_reported_and_mailed(world: World, runs: dict[str, str]) -> None:
@@ -236,28 +260,6 @@ def test_a_source_that_is_away_for_a_moment_is_tried_again(world: World, runs: d
     ingest = world.tasks("flaky", runs["flaky"])["ingest"]
     assert (ingest["state"], ingest["try_number"]) == ("failed", 2), "the second try got an answer, a wrong table"
     assert "column" in world.mail("flaky").subject
-
-
-def test_a_task_that_is_killed_every_time_raises_a_mail(world: World, runs: dict[str, str]) -> None:
-    killed: set[int] = set()
-
-    def kill_tasks() -> bool:
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                command = process.cmdline()
-                task = process.parent()
-                job = "noria.jobs.ingest" in command and "killed" in command
-                # An orphan's parent is the machine's first process: only what this test has started is killed.
-                if job and task and task.pid not in killed and psutil.Process() in task.parents():
-                    killed.add(task.pid)
-                    task.kill()
-        return bool(world.ended("killed", runs["killed"]))
-
-    wait(kill_tasks, "the run to give up")
-    assert world.end("killed", runs["killed"]) == "failed"
-    assert len(killed) == 3, "the first try and two retries"
-    assert world.tasks("killed", runs["killed"])["report"]["state"] == "success"
-    assert world.mail("killed").subject == "[Noria] killed: the run failed in ingest: it ended without a word"
 
 
 def test_a_candidate_that_somebody_approves_becomes_the_champion(world: World, runs: dict[str, str]) -> None:

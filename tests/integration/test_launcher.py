@@ -24,7 +24,8 @@ from tests.support.launcher import MAKE_RUN, Launcher, launcher
 from tests.support.reference import reference
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-FEW_TRIALS = ("--set", "trials=4", "--set", "tuning.folds=2")
+SMALL = ("trials=4", "tuning.folds=2", "evaluation.seeds=2")
+SMALLER = ("--set", "estimators=[{kind: ridge}]", *(word for change in SMALL for word in ("--set", change)))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def up(home: Path) -> Iterator[Launcher]:
     """A launcher whose first run, on the sample, has ended, and whose UI is up."""
-    with launcher(home, command=MAKE_RUN) as started:
+    with launcher(home, command=MAKE_RUN, SET=" ".join(SMALL)) as started:
         started.wait_for(r"Ctrl-C ends everything", seconds=500)
         yield started
 
@@ -138,7 +139,8 @@ def test_sigterm_while_airflow_boots_leaves_no_process_behind(tmp_path: Path, mo
 
 def test_ctrl_c_in_the_middle_of_training_leaves_no_process_behind(home: Path, up: Launcher) -> None:
     assert up.process.poll() is not None, "the first launcher has this home"
-    with launcher(home, command=MAKE_RUN, SET="trials=5000 tuning.folds=2", ONCE="1") as training:
+    long = {"SET": "trials=5000 tuning.folds=2", "SOURCE": "sample://students?rows=200", "ONCE": "1"}
+    with launcher(home, command=MAKE_RUN, **long) as training:
         training.wait_for(r"▸ train +running", seconds=400)
         run_id = safe_run_id(training.wait_for(r"run (\S+) of students__retrain")[1])
         tuning = Workspace.open(Settings.from_env({}, home=home)).load_run("students", run_id).pipeline.tuning
@@ -161,7 +163,7 @@ def test_real_file_from_github_and_a_stage_that_is_killed(home: Path, up: Launch
     with github(tmp_path) as stand_in:
         source = "github://someone/courses/data/StudentsPerformance.csv@main"
         endpoints = {"NORIA_GITHUB_RAW_URL": stand_in.url, "NORIA_GITHUB_API_URL": stand_in.url}
-        with launcher(home, "--once", "--source", source, *FEW_TRIALS, **endpoints) as once:
+        with launcher(home, "--once", "--source", source, *SMALLER, **endpoints) as once:
             once.wait_for(r"▸ train +running", seconds=400)
             _kill_job(once, "noria.jobs.train")
             once.wait_for(r"▸ train +running \(try 2\)", seconds=120)
