@@ -8,14 +8,23 @@ pytest_plugins = ["tests.azure.live", "tests.azure.twin.fixtures"]
 
 
 MINUTES = (
-    "azure/test_retrain.py",
     "integration/test_launcher.py",
+    "azure/test_retrain.py",
+    "dags/test_live.py",
+    "contract/test_ledger.py",
+    "unit/bench/test_gate.py",
     "integration/test_killed_stages.py",
+    "contract/test_registry.py",
     "unit/cli/test_main.py",
 )
-"""Files that take a minute or more each."""
+"""Files that take a good part of a minute or more each, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not str(item.path).endswith(MINUTES), item.path not in slow))
+
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        long = (number for number, name in enumerate(MINUTES) if str(item.path).endswith(f"/{name}"))
+        return next(long, len(MINUTES)), item.path not in slow
+
+    items.sort(key=turn)
