@@ -11,12 +11,15 @@ import logging
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noria.lake import scratch
 from noria.settings import Settings
+
+if TYPE_CHECKING:
+    from noria.bench.gate.luck import Plan
 
 _EVERYTHING = ("attacks", "luck", "days", "cost")
 
@@ -27,11 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw the simulations as SVG into this folder")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Attack, simulate and measure."""
+def run(args: argparse.Namespace, plan: Plan | None = None) -> dict[str, Any]:
+    """Attack, simulate and measure; another plan than `--quick` chooses may be given."""
     from noria.bench.gate import charts, cost, days, luck
 
     wanted = args.only or _EVERYTHING
+    plan = plan or (luck.QUICK if args.quick else luck.FULL)
     result: dict[str, Any] = {}
     if "cost" in wanted:  # first, while nothing else runs
         result |= cost.cost()
@@ -41,9 +45,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         attacks = executor.submit(_attack_all, folder) if "attacks" in wanted else None
         pool = luck.Pool(executor)
         if "luck" in wanted:
-            result |= luck.characteristics(quick=args.quick, pool=pool, tell=_tell)
+            result |= luck.characteristics(plan, pool, _tell)
         if "days" in wanted:
-            result["days"] = days.sixty_days(quick=args.quick, pool=pool, tell=_tell)
+            result["days"] = days.sixty_days(plan.worlds, pool, _tell)
         if attacks is not None:
             result["attacks"] = attacks.result()
     if args.charts:
@@ -75,7 +79,7 @@ def _attack_all(folder: Path) -> list[dict[str, Any]]:
     return attack_all(folder, tell=_tell)
 
 
-def _pool() -> ProcessPoolExecutor:
+def _pool() -> Executor:
     """A worker for each processor that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
@@ -85,6 +89,8 @@ def _pool() -> ProcessPoolExecutor:
 def _prepare() -> None:
     """One thread a process, since the processes are the parallelism; and a word only for what is wrong."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    from noria.bench.gate import attacks  # noqa: F401  only libraries that are loaded can be told
 
     logging.disable(logging.WARNING)
     threadpool_limits(1)

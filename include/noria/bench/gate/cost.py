@@ -17,6 +17,7 @@ from typing import Any
 from noria.errors import JobError
 
 ROWS, DRAWS = 100_000, 2_000
+_ONE_THREAD = "os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')"
 CASES = {
     "regression": ("r2", "mae", "rmse", "rae", "rse"),
     "classification": ("accuracy", "balanced_accuracy", "roc_auc", "f1", "log_loss"),
@@ -38,8 +39,9 @@ def cost() -> dict[str, Any]:
 
 
 def in_a_child(task: str) -> dict[str, Any]:
-    """Seconds and peak memory of one decision in a process of its own."""
-    ended = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, text=True, check=False)
+    """Seconds and peak memory of one decision in a process of its own, on one processor."""
+    alone = [sys.executable, "-c", f"import os; {_ONE_THREAD}; from {__name__} import tell; tell({task!r})"]
+    ended = subprocess.run(alone, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise JobError(f"measuring a decision over {ROWS:,} rows failed: {ended.stderr.strip()[-500:]}")
     told: dict[str, Any] = json.loads(ended.stdout)
@@ -75,5 +77,6 @@ def _peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1])))  # noqa: T201
+def tell(task: str) -> None:
+    """The measurement as JSON on standard output."""
+    print(json.dumps(measure(task)))  # noqa: T201

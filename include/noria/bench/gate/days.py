@@ -123,9 +123,8 @@ def live(mishaps: float, seed: Sequence[int]) -> dict[str, Told]:
     return {keeper.name: _told(keeper.champions, errors) for keeper in keepers}
 
 
-def sixty_days(*, quick: bool, pool: Pool, tell: Callable[[str], None]) -> dict[str, Any]:
+def sixty_days(worlds: int, pool: Pool, tell: Callable[[str], None]) -> dict[str, Any]:
     """Both kinds of world, several of each; and the first world with mishaps day by day, for a chart."""
-    worlds = 3 if quick else 100
     result: dict[str, Any] = {"days": DAYS, "jump_day": JUMP_DAY, "worlds": worlds}
     for kind, mishaps in (("steady", 0.0), ("mishaps", _MISHAPS)):
         lives = pool.map(partial(live, mishaps), (60,), worlds)

@@ -29,10 +29,12 @@ ALPHA = 0.05
 POWER = 0.8
 SPREAD = 0.5
 """Standard deviation of what a model of the usual skill gets wrong by itself; 0 is a model that knows all there is."""
-SPREADS = (SPREAD, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)
+SPREADS = (SPREAD, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 _NOISE, _SIGNAL = 1.0, 2.0
 _LARGE, _REPEATS = 250_000, 2
 _CHUNK = 20
+_EXACT, _FEWEST_DRAWS = "accuracy", 200
+"""The metric that has an exact test: its verdict does not depend on the draws."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,53 @@ class Setting:
         """The problem with this metric alone."""
         make = regression if self.metric in ("r2", "mae", "rmse", "rae", "rse") else classification
         return make(self.metric)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is simulated.
+
+    Attributes:
+        settings: With the number of pairs; the first one gives the headline.
+        draws: Of the bootstrap.
+        pilot: Pairs to find the difference at which claim and truth meet.
+        families: Of fifty candidates each.
+        curve: Pairs for each point of the power curve.
+        worlds: Of sixty days, of each kind.
+    """
+
+    settings: tuple[tuple[Setting, int], ...]
+    draws: int
+    pilot: int
+    families: int
+    curve: int
+    worlds: int
+
+
+QUICK = Plan(
+    settings=((Setting("r2", 300), 500), (Setting("accuracy", 300), 100), (Setting("log_loss", 300), 100)),
+    draws=2000,
+    pilot=20,
+    families=20,
+    curve=25,
+    worlds=2,
+)
+FULL = Plan(
+    settings=(
+        (Setting("r2", 300), 4000),
+        *((Setting("r2", rows), 1000) for rows in (50, 100)),
+        (Setting("r2", 1000), 500),
+        *((Setting("accuracy", rows), 1000) for rows in (100, 300)),
+        (Setting("accuracy", 1000), 500),
+        *((Setting(metric, 300), 1000) for metric in ("mae", "log_loss", "f1")),
+        (Setting("roc_auc", 300), 300),
+    ),
+    draws=2000,
+    pilot=50,
+    families=200,
+    curve=400,
+    worlds=20,
+)
 
 
 class Look(NamedTuple):
@@ -82,19 +131,26 @@ def judge(setting: Setting, champion: float, draws: int, seed: Sequence[int]) ->
 def judge_many(setting: Setting, looks: int, draws: int, seed: Sequence[int]) -> tuple[bool, bool]:
     """Whether any of some candidates of the champion's skill is promoted on the same rows; and by the naive rule."""
     target, (theirs, *candidates) = draw(setting, seed, candidates=looks)
-    naive = False
+    best, naive = _value(setting, target, theirs), False
     for i, ours in enumerate(candidates):
-        look = _look(setting, draws, target, theirs, ours, looks=i)
-        naive = naive or look.naive
-        if look.promoted:
+        if _value(setting, target, ours) <= best:
+            continue  # a look as well, and no interval of a candidate that is behind lies above 0
+        naive = True
+        if _look(setting, draws, target, theirs, ours, looks=i).promoted:
             return True, naive
     return False, naive
+
+
+def _value(setting: Setting, target: np.ndarray, said_of: Predictions) -> float:
+    """The metric, the greater the better."""
+    sign = 1 if greater_is_better(setting.metric) else -1
+    return sign * score(setting.problem, target, said_of)[setting.metric]
 
 
 def _look(
     setting: Setting, draws: int, target: np.ndarray, theirs: Predictions, ours: Predictions, *, looks: int
 ) -> Look:
-    policy = Gate(alpha=ALPHA, draws=draws)
+    policy = Gate(alpha=ALPHA, draws=_FEWEST_DRAWS if setting.metric == _EXACT else draws)
     rows = hashlib.sha256(target.tobytes()).hexdigest()
     decision = Question(setting.problem, target, ours, theirs, policy, rows, looks).decide()
     assert decision.comparison is not None  # noqa: S101  there is a champion that predicts
@@ -105,21 +161,27 @@ def _look(
 @cache
 def true_improvements(metric: str) -> tuple[float, ...]:
     """By how much the candidate is better in truth than a champion of each of SPREADS: on half a million rows."""
-    sign = 1 if greater_is_better(metric) else -1
     setting, found = Setting(metric, _LARGE), []
     for spread in SPREADS:
         differences = []
         for repeat in range(_REPEATS):
             target, predictions = draw(setting, (SEED, 77, repeat), spread)
-            theirs, ours = (score(setting.problem, target, p)[metric] for p in predictions)
-            differences.append(sign * (ours - theirs))
+            theirs, ours = (_value(setting, target, p) for p in predictions)
+            differences.append(ours - theirs)
         found.append(statistics.fmean(differences))
     return (0.0, *found[1:])
 
 
 def champion_worse_by(metric: str, improvement: float) -> float:
-    """Spread of a champion than which the candidate is better by so much in truth."""
-    return float(np.interp(improvement, true_improvements(metric), SPREADS))
+    """Spread of a champion than which the candidate is better by so much in truth.
+
+    Raises:
+        ValueError: None is so bad.
+    """
+    found = true_improvements(metric)
+    if improvement > found[-1]:
+        raise ValueError(f"no champion is worse in {metric} by {improvement:.3g}; at most by {found[-1]:.3g}")
+    return float(np.interp(improvement, found, SPREADS))
 
 
 def where_claim_is_truth(setting: Setting, draws: int, trials: int, pool: Pool) -> tuple[float, float]:
@@ -167,14 +229,13 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return values
 
 
-def characteristics(*, quick: bool, pool: Pool, tell: Callable[[str], None]) -> dict[str, Any]:
-    """All of the measurement.
+def characteristics(plan: Plan, pool: Pool, tell: Callable[[str], None]) -> dict[str, Any]:
+    """How often the gate is wrong, and how often it sees what is there.
 
     Returns:
         The figures of the first setting under their plain names, all settings under `characteristics`, the chance of
         any of 50 equal candidates under `fifty_looks`, and the power by true difference under `power_curve`.
     """
-    plan = QUICK if quick else FULL
     table = []
     for setting, trials in plan.settings:
         table.append(_row(setting, trials, plan, pool))
@@ -191,49 +252,6 @@ def characteristics(*, quick: bool, pool: Pool, tell: Callable[[str], None]) -> 
         "fifty_looks": _fifty(plan, pool, tell),
         "power_curve": _curve(first, plan, pool, tell),
     }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is simulated.
-
-    Attributes:
-        settings: With the number of pairs; the first one gives the headline.
-        draws: Of the bootstrap.
-        pilot: Pairs to find the difference at which claim and truth meet.
-        families: Of fifty candidates.
-        curve: Pairs for each point of the power curve.
-    """
-
-    settings: tuple[tuple[Setting, int], ...]
-    draws: int
-    pilot: int
-    families: int
-    curve: int
-
-
-QUICK = Plan(
-    settings=((Setting("r2", 300), 500), (Setting("accuracy", 300), 100), (Setting("log_loss", 300), 100)),
-    draws=2000,
-    pilot=20,
-    families=5,
-    curve=25,
-)
-FULL = Plan(
-    settings=(
-        (Setting("r2", 300), 4000),
-        *((Setting("r2", rows), 2000) for rows in (50, 100, 1000)),
-        (Setting("r2", 3000), 1000),
-        *((Setting("accuracy", rows), 4000) for rows in (100, 300)),
-        (Setting("accuracy", 1000), 1500),
-        *((Setting(metric, 300), 4000) for metric in ("mae", "log_loss", "f1")),
-        (Setting("roc_auc", 300), 1500),
-    ),
-    draws=2000,
-    pilot=100,
-    families=400,
-    curve=1000,
-)
 
 
 def _row(setting: Setting, trials: int, plan: Plan, pool: Pool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +153,25 @@ def overridden(world: World, attacked: bool) -> Decision:
     return promote(world.propose(gate={"gate.thresholds": "[]"}), world.workspace)
 
 
-def wrong_clock(world: World, attacked: bool) -> Decision:
-    """A clock that stands in the past, so that old data is fresh and entries come before one another."""
+def not_asked(world: World, attacked: bool) -> Decision:
+    """The folder's policy asks people, and the run is started with an override that asks nobody.
+
+    Raises:
+        RefusedAttackError: They are asked, and the champion is the one before.
+    """
+    if attacked:
+        world.write_policy({**GATE, "approval": {"timeout_hours": 24}})
+    run, before = world.propose(gate={"gate.approval": "null"}), world.workspace.registry.champion(NAME)
+    decision = promote(run, world.workspace)
+    if decision.waiting and world.workspace.registry.champion(NAME) == before:
+        raise RefusedAttackError("it waits for a person's approval, as the folder's policy asks")
+    return decision
+
+
+def wrong_clock(world: World, attacked: bool, *, year: int) -> Decision:
+    """A clock that stands in the past, so that old data is fresh, or in the future, so that nothing comes after it."""
     run = world.propose()
-    workspace = world.open(clock=lambda: datetime(2001, 1, 1, tzinfo=UTC)) if attacked else world.workspace
+    workspace = world.open(clock=lambda: datetime(year, 1, 1, tzinfo=UTC)) if attacked else world.workspace
     return promote(run, workspace)
 
 
@@ -205,6 +220,8 @@ def crashes(world: World, attacked: bool) -> None:
         _enter(world, run, verdict)
     if not attacked:
         return
+    if missed := set(WRITES) - set(writes):
+        raise NoriaError(f"registering did not write by {', '.join(sorted(missed))}: nothing is known of a crash there")
     for place in range(len(writes)):
         for after in (False, True):
             world.restore_registry()
@@ -255,9 +272,10 @@ def _half(world: World) -> str | None:
 
 
 WRITES = (
-    "create_experiment", "create_run", "log_batch", "log_artifacts", "set_terminated", "create_registered_model",
-    "create_model_version", "set_model_version_tag", "delete_model_version_tag", "set_registered_model_alias",
+    "create_run", "log_batch", "log_artifacts", "set_terminated", "create_model_version", "set_registered_model_alias",
+    "set_model_version_tag",
 )  # fmt: skip
+"""Methods of MLflow's client by which a version is registered and crowned where there is a champion."""
 
 
 @contextmanager
@@ -299,8 +317,10 @@ ATTACKS = (
     Attack("verdict used twice", "VerdictError", used_twice, "was used before"),
     Attack("policy loosened between training and promotion", "policy", loosened),
     Attack("policy loosened by an override", "policy", overridden, "0.999"),
+    Attack("approval loosened by an override", "RefusedAttackError", not_asked, "waits for a person"),
     Attack("stale champion", "StaleVerdictError", stale, "which stands by now"),
-    Attack("wrong clock", "clock", wrong_clock),
+    Attack("wrong clock", "clock", partial(wrong_clock, year=2001), "behind the lake's own clock"),
+    Attack("clock that runs ahead", "clock", partial(wrong_clock, year=2101), "ahead of the lake's own clock"),
     Attack("registry written to around the adapter", "registry", around),
     Attack("crash at every step of registering", "RefusedAttackError", crashes, "every retry completed"),
     Attack("champion whose file is gone", "champion", gone),

@@ -20,7 +20,7 @@ from noria.models.holdout import row_set
 from noria.models.metrics import evaluate
 from noria.models.store import dump_model, model_types
 from noria.pipeline import load_spec
-from noria.records import Candidate, Record, Run, Snapshot, Spread, StageRun, Usage, ValidationReport, digest
+from noria.records import Candidate, Record, Run, Snapshot, Spread, StageRun, Usage, ValidationReport, policy_digest
 from noria.settings import CHECKOUT, Settings
 from noria.stages.ingest import ingest
 from noria.stages.promote import promote
@@ -43,6 +43,7 @@ class World:
         self.pipelines = folder / "pipelines"
         self.write_policy(GATE)
         self._count = 0
+        self._known: dict[str, dict[str, float]] = {}
         self.settings = Settings.from_env({"NORIA_PIPELINES": str(self.pipelines)}, home=self._home)
         self._table: Snapshot | None = None
         self.workspace = self.open()
@@ -157,12 +158,11 @@ class World:
     def _candidate(
         self, run: Run, snapshot: Snapshot, split: Split, *, kind: str, model: Any, hashes: bytes
     ) -> Candidate:
-        data, dummy = dump_model(model), fitted(split, "dummy", split.train)
+        data = dump_model(model)
         path, seen_path = (run_path(NAME, run.run_id, f"train/{name}") for name in ("model.skops", "seen_rows.bin"))
         self.workspace.lake.replace(path, data)
         self.workspace.lake.replace(seen_path, hashes)
-        metrics = evaluate(split.problem, fitted(split, kind, split.train), split.holdout)
-        baseline = evaluate(split.problem, dummy, split.holdout)
+        metrics, baseline = self._honest(split, kind), self._honest(split, "dummy")
         return Candidate(
             snapshot_id=snapshot.snapshot_id, task="regression", target=run.pipeline.target,
             features=run.pipeline.features, estimator=kind, params={}, primary_metric=run.pipeline.primary_metric,
@@ -171,9 +171,15 @@ class World:
             train_rows=len(split.train), holdout_rows=len(split.holdout), holdout_sha256=split.holdout_sha256, seed=1,
             code=run.code, model=path, model_sha256=hashlib.sha256(data).hexdigest(), model_bytes=len(data),
             model_types=model_types(data), training_rows=seen_path,
-            training_rows_sha256=hashlib.sha256(hashes).hexdigest(), policy_sha256=digest(run.pipeline.gate),
+            training_rows_sha256=hashlib.sha256(hashes).hexdigest(), policy_sha256=policy_digest(run.pipeline.gate),
             cluster="none",
         )  # fmt: skip
+
+    def _honest(self, split: Split, kind: str) -> dict[str, float]:
+        """Metrics of a model of all training rows and no others."""
+        if kind not in self._known:
+            self._known[kind] = dict(evaluate(split.problem, fitted(split, kind, split.train), split.holdout))
+        return self._known[kind]
 
     def _save(self) -> None:
         for part in ("lake", "registry/artifacts"):
@@ -192,7 +198,8 @@ def _students() -> dict[str, Any]:
 
 def fitted(split: Split, kind: str, rows: Examples, seed: int = 1) -> Any:
     """A model of some family, trained on these rows."""
-    return build_model(split.problem, kind, {}, seed).fit(rows.features, rows.target)
+    few = {"n_estimators": 40} if kind == "random_forest" else {}
+    return build_model(split.problem, kind, few, seed).fit(rows.features, rows.target)
 
 
 def joined(one: Examples, other: Examples) -> Examples:
