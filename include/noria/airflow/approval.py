@@ -20,7 +20,7 @@ from noria.airflow.telling import errors_told, relay
 from noria.compute.process import JobProcess
 from noria.errors import InputError, NoriaError
 from noria.jobs.runner import keep_failure
-from noria.pipeline import Pipeline
+from noria.pipeline import Pipeline, approval_of
 from noria.records import NOBODY, Candidate, Decision, Run
 from noria.settings import Settings
 from noria.workspace import APPROVAL, Workspace, run_path, safe_run_id
@@ -63,6 +63,7 @@ class ApproveOperator(ApprovalOperator):
         )
         self.pipeline = pipeline.name
         self.timeout_hours = policy.timeout_hours
+        self._policy = policy
         self._job: JobProcess | None = None
 
     def execute(self, context: Context) -> Any:
@@ -77,6 +78,7 @@ class ApproveOperator(ApprovalOperator):
             decision = workspace.asked(run) or workspace.require(run, "promote", Decision)
             if not decision.waiting:
                 raise AirflowSkipException(f"nobody has to be asked: the verdict is {decision.verdict}")
+            self._narrow(run, workspace)
             self.response_timeout = self._time_left(run, workspace)
             if self._is_answered(run, workspace):
                 return _reference(run)
@@ -96,6 +98,8 @@ class ApproveOperator(ApprovalOperator):
             NoriaError: It may pass; Airflow retries.
             AirflowFailException: It will not; Airflow does not.
         """
+        with self._step(context) as (run, workspace):
+            self._narrow(run, workspace)
         approved, by, reason = self._answer(context, event)
         with self._step(context) as (run, workspace):
             if self._is_answered(run, workspace):
@@ -152,10 +156,16 @@ class ApproveOperator(ApprovalOperator):
             self.log.info("it was %s already, by %s: %s", word, answer.by, answer.reason)
         return answer is not None
 
+    def _narrow(self, run: Run, workspace: Workspace) -> None:
+        """A run may name fewer people and a shorter time than the folder, which this task was made from."""
+        policy = approval_of(self._policy, workspace.approval_policy(run))
+        if policy is not None:
+            self.timeout_hours = policy.timeout_hours
+            self.assigned_users = [{"id": name, "name": name} for name in policy.approvers]
+
     def _time_left(self, run: Run, workspace: Workspace) -> timedelta:
         """The time begins with the verdict, so that a question that is put again ends no later."""
-        asked = workspace.stage_run(run, "promote")
-        since = asked.finished_at if asked else workspace.clock()
+        since = workspace.asked_at(run) or workspace.clock()
         return since + timedelta(hours=self.timeout_hours) - workspace.clock()
 
     @property

@@ -25,6 +25,7 @@ Links = Sequence[tuple[str, str]]
 def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
     """What became of a run's candidate, where that is news: nothing of a dry run, nor where the champion just stays."""
     from noria.report.card import card
+    from noria.stages.report import waited_for
 
     decision = workspace.decision(run)
     if decision is None:
@@ -35,7 +36,10 @@ def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
     if happened is None:
         return None
     history, problems = _history(run, workspace)
-    facts = card(decision, candidate, run.pipeline, run_id=run.run_id, history=history, problems=problems)
+    policy = waited_for(run, workspace)
+    facts = card(
+        decision, candidate, run.pipeline, run_id=run.run_id, history=history, problems=problems, policy=policy
+    )
     header, rows = _metrics_table(run.pipeline, decision, candidate)
     return Alert(
         run.pipeline.name,

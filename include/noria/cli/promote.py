@@ -21,6 +21,7 @@ from noria.jobs.runner import run_stage
 from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.report.card import Card, card
 from noria.settings import Settings
+from noria.stages.report import waited_for
 from noria.workspace import Workspace
 
 
@@ -77,8 +78,8 @@ def _card(run: Run, workspace: Workspace, decision: Decision) -> Card:
         history = workspace.registry.history(run.pipeline.name)
     except NoriaError as error:  # what was done is done
         problems = [f"the registry's history cannot be read: {error}"]
-    candidate = workspace.find(run, "train", Candidate)
-    return card(decision, candidate, run.pipeline, run_id=run.run_id, history=history, problems=problems)
+    candidate, policy = workspace.find(run, "train", Candidate), waited_for(run, workspace)
+    return card(decision, candidate, run.pipeline, run_id=run.run_id, history=history, problems=problems, policy=policy)
 
 
 def _judge(run: Run, workspace: Workspace) -> Decision:

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from noria.pipeline import Pipeline
+from noria.pipeline import ApprovalPolicy, Pipeline
 from noria.records import (
     Approval,
     Candidate,
@@ -200,6 +200,7 @@ def card(
     run_id: str = "",
     history: Sequence[ChampionVersion] = (),
     problems: Sequence[str] = (),
+    policy: ApprovalPolicy | None = None,
 ) -> Card:
     """The card of a decision.
 
@@ -210,6 +211,7 @@ def card(
         run_id: Of the run.
         history: Versions in the registry; those that were forced are told in every card.
         problems: What could not be read, a sentence each.
+        policy: Who has to agree, where the pipeline's folder has a say beside the run.
     """
     state = wording.state_of(decision)
     compared = decision.compared_metrics if decision.compared_metrics is not None else decision.candidate_metrics
@@ -232,7 +234,7 @@ def card(
         leaked=wording.leaked(decision),
         needed=_needed(decision.rules),
         approval=decision.approval,
-        approval_text=wording.approval(decision, pipeline, run_id),
+        approval_text=wording.approval(decision, pipeline, run_id, policy),
         waiting=decision.waiting,
         dry_run=decision.dry_run,
         forced=decision.forced,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from noria.pipeline import ApprovalPolicy
 from noria.records import (
     Candidate,
     ChampionVersion,
@@ -49,6 +50,7 @@ class Document:
         ledger: All decisions about the pipeline, oldest first.
         ledger_problem: Why it could not be read.
         ledger_findings: Entries of it that were changed or taken out, a sentence each.
+        policy: Who has to agree to the candidate, as run and folder say now.
         data_docs: Link to the Data Docs, relative to the report.
     """
 
@@ -68,6 +70,7 @@ class Document:
     ledger: tuple[LedgerEntry, ...] = ()
     ledger_problem: str | None = None
     ledger_findings: tuple[str, ...] = ()
+    policy: ApprovalPolicy | None = None
 
     @cached_property
     def card(self) -> Card | None:
@@ -81,6 +84,7 @@ class Document:
             run_id=self.run.run_id,
             history=self.history,
             problems=self.problems,
+            policy=self.policy,
         )
 
     @property

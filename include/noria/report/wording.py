@@ -223,13 +223,13 @@ def leaked(decision: Decision) -> str | None:
     return f"{rows} left out, because one of the two models has seen them; {comparison.rows:,} remain."
 
 
-def approval(decision: Decision, pipeline: Pipeline, run_id: str) -> str | None:
-    """Who approved or declined, when and why, or who is waited for."""
+def approval(decision: Decision, pipeline: Pipeline, run_id: str, policy: ApprovalPolicy | None = None) -> str | None:
+    """Who approved or declined, when and why, or who is waited for: as a policy says, else the pipeline's own."""
     if decision.approval is not None:
         return _answered(decision.approval)
     if not decision.waiting:
         return None
-    policy = pipeline.gate.approval or ApprovalPolicy()
+    policy = policy or pipeline.gate.approval or ApprovalPolicy()
     who = ", ".join(policy.approvers) if policy.approvers else "anyone who may act on the DAG"
     command = f"noria promote {pipeline.name} --run {run_id or 'ID'} --approve --reason TEXT"
     return (

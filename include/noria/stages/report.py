@@ -7,6 +7,8 @@ import itertools
 import logging
 from typing import NamedTuple
 
+from noria.errors import SpecError
+from noria.pipeline import ApprovalPolicy
 from noria.records import (
     Candidate,
     ChampionVersion,
@@ -69,7 +71,17 @@ def gather(run: Run, workspace: Workspace) -> Document:
         ledger=ledger.entries,
         ledger_problem=ledger.problem,
         ledger_findings=ledger.findings,
+        policy=waited_for(run, workspace),
     )
+
+
+def waited_for(run: Run, workspace: Workspace) -> ApprovalPolicy | None:
+    """Who has to agree to the run's candidate, and how long there is; what the run says where the folder is wrong."""
+    try:
+        return workspace.approval_policy(run)
+    except SpecError as error:  # it stops the promotion, and must not hide what the run did
+        log.warning("what the pipeline's folder asks for cannot be read: %s", error)
+        return run.pipeline.gate.approval
 
 
 def _failure(run: Run, workspace: Workspace) -> Failure | None:

@@ -120,6 +120,26 @@ def test_the_question_shows_the_comparison(
     assert "[Report](http://127.0.0.1:8080/noria/dags/students__retrain/runs/manual__2026-01-01T00%3A00" in body
 
 
+def test_a_run_may_ask_fewer_people_for_a_shorter_time_and_no_others(
+    pipeline: Pipeline, workspace: Workspace, supervisor: Supervisor
+) -> None:
+    stricter = {"gate.approval": "{timeout_hours: 12, approvers: [mallory, anna]}"}
+    own = workspace.create_run("students", safe_run_id(RUN_ID), overrides=stricter)
+    done(workspace, own, "promote", WAITING)
+    done(workspace, own, "report", Report(html=run_path("students", own.run_id, "report/report.html")))
+    operator, context = task(pipeline)
+    with pytest.raises(TaskAwaitingInput) as waits:
+        operator.execute(context)
+    assert waits.value.timeout <= timedelta(hours=12)
+    assert [user.id for user in supervisor.asked[0].assigned_users] == ["anna"]
+
+
+def test_a_group_without_a_champion_is_not_said_to_be_too_small(workspace: Workspace, run: Run) -> None:
+    first = judged.slices()[0].model_copy(update={"judged": False, "champion": None, "improvement": None})
+    decision: Decision = WAITING.model_copy(update={"slices": (first,)})
+    assert "not judged: no champion" in question(run, decision, None, [])[1]
+
+
 def test_the_report_is_there_when_people_are_asked(pipeline: Pipeline, workspace: Workspace, run: Run) -> None:
     workspace.lake.remove(run_path("students", run.run_id, "report"))
     operator, context = task(pipeline)

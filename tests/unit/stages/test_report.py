@@ -11,7 +11,7 @@ from noria.stages.promote import promote
 from noria.stages.report import CARD_FILE, report
 from noria.workspace import Workspace, run_path
 from tests.support.elements import Elements
-from tests.support.proposals import PUPILS, WEAK, propose
+from tests.support.proposals import PUPILS, WEAK, propose, write_pipeline
 from tests.support.runs import done
 
 
@@ -55,6 +55,13 @@ def test_a_report_tells_what_became_of_a_candidate_and_of_those_before_it(worksp
         "Promoted V"
     )
     assert "Promoted by force version 1 → version 2 by grace" in page
+
+
+def test_whom_a_candidate_waits_for_is_what_run_and_folder_both_say(workspace: Workspace) -> None:
+    write_pipeline(workspace.settings.home / "pipelines", {"approval": {"approvers": ["ada", "grace"]}})
+    run = judged(workspace, gate__approval="{approvers: [mallory, ada], timeout_hours: 720}")
+    page, _ = read(run, workspace)
+    assert "It waits for ada, at most 24 hours" in page
 
 
 def _verdict(workspace: Workspace) -> str:
