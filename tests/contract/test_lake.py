@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -336,3 +337,8 @@ def test_a_forked_process_uses_the_lake_too(lake: Lake) -> None:
 def test_an_unknown_scheme_is_an_error() -> None:
     with pytest.raises(InputError, match="s3://bucket"):
         open_lake("s3://bucket/x")
+
+
+def test_it_knows_what_time_it_is(lake: Lake) -> None:
+    now = lake.now()
+    assert now.utcoffset() == timedelta(0) and abs(now - datetime.now(UTC)) < timedelta(minutes=1)

@@ -369,6 +369,30 @@ def test_a_run_that_is_judged_again_against_a_newer_champion_is_a_look_at_that_o
     assert [ledger.looks(champion, "h", besides="other") for champion in ("1", "2", None)] == [1, 1, 1]
 
 
+def test_an_entry_of_the_future_counts_until_a_person_has_said_who_the_champion_is(
+    on_disk: tuple[Lake, Ledger],
+) -> None:
+    _lake, ledger = on_disk
+    ledger.append(promotion(0, 1))
+    ledger.append(promotion(4000, 2))
+    ledger.append(entry(1))
+    assert ledger.history().newest == START + timedelta(days=4000)
+    confirmed = promotion(2, 2, event="rolled_back", champion_before="2", verdict_id="w")
+    ledger.append(confirmed)
+    assert ledger.history().newest == START + timedelta(days=2) and ledger.history().confirmed is not None
+    ledger.append(entry(5000))
+    assert ledger.history().newest == START + timedelta(days=5000), "what comes after that counts again"
+    assert ledger.audit() == []
+
+
+def test_looks_on_any_holdout(on_disk: tuple[Lake, Ledger]) -> None:
+    _lake, ledger = on_disk
+    for number in range(4):
+        ledger.append(entry(number, holdout_sha256=f"h{number % 3}"))
+    history = ledger.history()
+    assert [history.looks("1", name, besides="m3") for name in ("h0", "h1", "h9", None)] == [1, 1, 0, 3]
+
+
 # Other programs; and what the bytes say, which does not depend on where they are
 
 

@@ -195,3 +195,19 @@ def test_of_fifty_lucky_seeds_none_gets_through() -> None:
         promoted += decision.verdict == "promote"
         naive += decision.candidate_metrics["rmse"] < score(regression("rmse"), target, champion)["rmse"]
     assert promoted == 0 and naive >= 5
+
+
+def test_who_looks_for_a_split_is_not_promoted_more_often_than_alpha() -> None:
+    """Fifty models that are no better, each on rows of its own: all looks at the champion count, and not one each."""
+    rng, trials = np.random.default_rng(11), 12
+
+    def promoted(found: np.ndarray, alpha: float) -> bool:
+        better, worse = int((found[0] & ~found[1]).sum()), int((found[1] & ~found[0]).sum())
+        if better - worse <= (better + worse) ** 0.5:  # less than a standard error: no need to ask
+            return False
+        return exact(better, worse, 120, margin=0, alpha=alpha).low > 0
+
+    splits = rng.random((trials, 50, 2, 120)) < 0.7
+    counted = [any(promoted(pair, alpha_spent(0.05, n + 1)) for n, pair in enumerate(each)) for each in splits]
+    alone = [any(promoted(pair, alpha_spent(0.05, 1)) for pair in each) for each in splits]
+    assert sum(counted) <= 1 and sum(alone) >= trials / 2, (counted, alone)
