@@ -197,7 +197,7 @@ class History:
         return [
             f"run {last.run_id} made version {last.champion_after} the champion at {last.at:%Y-%m-%d %H:%M} UTC, and "
             f"the registry says version {stands or '(none)'}: somebody changed it by hand, or a rollback has not come "
-            f"to its end (`noria rollback {self.pipeline} --to VERSION`)"
+            f"to its end (`noria rollback {self.pipeline} --to VERSION --reason TEXT`)"
         ]
 
     @cached_property

@@ -142,7 +142,11 @@ class Registry(Reading):
         """The verdict is genuine, and about this run, this candidate and these bytes."""
         self._keyring.check(verdict)
         if verdict.action not in ("promote", "force"):
-            raise VerdictError(f"the verdict {verdict.id} is leave for a {verdict.action}, which lets nothing in")
+            raise VerdictError(
+                f"the verdict {verdict.id} is leave for a {verdict.action}, which lets nothing in",
+                expected="one that promotes or forces",
+                remedy=f"`noria promote {run.pipeline.name} --run {run.run_id}` judges it.",
+            )
         present = {
             "the pipeline": (verdict.pipeline, run.pipeline.name),
             "the run": (verdict.run_id, run.run_id),
@@ -175,7 +179,11 @@ class Registry(Reading):
             )
         version, let_in = entry.stored.version, entry.verdict
         if let_in is None:
-            raise VerdictError(f"{name} version {version}: {entry.faults[0]}", expected="a version that was let in")
+            raise VerdictError(
+                f"{name} version {version}: {entry.faults[0]}",
+                expected="a version that was let in",
+                remedy="`noria doctor` tells what to do about it.",
+            )
         about = {
             "pipeline": (verdict.pipeline, name),
             "run": (verdict.run_id, let_in.run_id),
@@ -184,7 +192,11 @@ class Registry(Reading):
         if verdict.action == "rollback":
             about["version"] = (verdict.version or "(none)", version)
             if entry.crown is None:
-                raise VerdictError(f"{name} version {version} was never the champion, so nothing can go back to it")
+                raise VerdictError(
+                    f"{name} version {version} was never the champion, so nothing can go back to it",
+                    expected="a version that was",
+                    remedy=f"`noria history {name}` lists them.",
+                )
         for what, (signed, present) in about.items():
             if signed != present:
                 raise VerdictError(

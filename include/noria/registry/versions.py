@@ -138,7 +138,8 @@ class Versions:
                     f"the verdict {verdict.id} was used before: it made version {entry.stored.version} of {self.name} "
                     f"champion number {verdict.sequence}",
                     expected=f"a verdict that makes champion number {self.next_sequence}",
-                    remedy=f"To make it the champion again: `noria rollback {self.name} --to {entry.stored.version}`.",
+                    remedy="To make it the champion again: "
+                    f"`noria rollback {self.name} --to {entry.stored.version} --reason TEXT`.",
                 )
         if (verdict.previous_champion, verdict.sequence) != (champion, self.next_sequence):
             raise StaleVerdictError(

@@ -95,4 +95,5 @@ def _check(case: Case, approval: Approval) -> None:
         raise VerdictError(
             f"the approval is for model {approval.model_sha256} of run {approval.run_id} of {approval.pipeline}",
             expected=f"one for model {case.candidate.model_sha256} of run {case.run.run_id} of {case.name}",
+            remedy=f"Somebody put it there by hand: see who writes to the lake, and start a new run of {case.name}.",
         )
