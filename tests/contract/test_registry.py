@@ -559,7 +559,7 @@ def test_tags_that_say_nothing_break_nothing(
     first, second = promoted("r1"), promoted("r2")
     registry._write_tags(name, second.version, {"noria.metrics": "{", "noria.crown": "9"})
     garbled, before = registry.history(name)
-    assert (garbled.version, garbled.metrics, garbled.sequence) == (second.version, {}, None), "its verdict still counts"
+    assert (garbled.version, garbled.metrics, garbled.sequence) == (second.version, {}, None), "let in it was"
     assert before.version == first.version and before.is_champion
     assert "noria.metrics was removed or garbled" in "".join(registry.audit(name))
 

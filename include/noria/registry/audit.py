@@ -88,7 +88,7 @@ def _of_version(versions: Versions, entry: Entry, aliases: Mapping[str, str] | N
     if entry.forced and not joined(FORCED, tags):
         yield f"{place}: its tag {FORCED} was removed. Set it back to {entry.forced!r}."
     said = tags.get(CHAMPION_NUMBER, "")
-    if said and not entry.crown:
+    if said and not entry.crown and not entry.faults:
         yield f"{place}: it was made champion number {said} by hand, without a verdict. Delete the tag."
 
 

@@ -164,6 +164,10 @@ def newest_of(history: History, versions: Iterable[ChampionVersion]) -> datetime
 def _findings(
     case: Case, champion: str | None, history: History, versions: Collection[ChampionVersion]
 ) -> tuple[str, ...]:
-    """What was written around the registries; the comparison tells of a champion's file that cannot be used."""
-    found = case.production.audit(case.name, unread=champion) or history.dethroned(versions)
+    """What was written around the registries.
+
+    The comparison tells of a champion's file that cannot be used, where the policy requires one.
+    """
+    compared = champion if case.run.pipeline.gate.beat_champion == "required" else None
+    found = case.production.audit(case.name, unread=compared) or history.dethroned(versions)
     return (*found, *(() if case.one_registry else case.staging.audit(case.name)))

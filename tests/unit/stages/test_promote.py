@@ -86,6 +86,14 @@ def test_a_champion_that_cannot_be_loaded_is_named_and_stays(workspace: Workspac
     assert words in decision.reasons[0] and decision.champion_metrics is None
 
 
+def test_a_champion_that_is_gone_is_no_free_win_where_it_need_not_be_beaten(workspace: Workspace) -> None:
+    write_pipeline(workspace.settings.home / "pipelines", {"beat_champion": "advisory"})
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    next((workspace.settings.home / "registry" / "artifacts").rglob("model.skops")).unlink()
+    decision = promote(propose(workspace), workspace)
+    assert (decision.verdict, failed(decision)) == ("reject", {"registry", "champion"})
+
+
 def test_a_champion_of_other_features_is_scored_by_its_own(workspace: Workspace) -> None:
     first = propose(workspace)
     promote(first, workspace)
