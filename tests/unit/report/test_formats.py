@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from noria.records import figures
 from noria.report import formats
 
 
