@@ -16,10 +16,17 @@ from noria.records import Comparison, Decision, Rule, SliceResult, Verdict, poli
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What one policy says."""
+    """What one policy says.
+
+    Attributes:
+        rules: What a model has to be by itself, and on no slice.
+        rivals: What it has to be beside the champion; the first one says whether it beats it.
+        slices: What was found for each slice.
+        comparison: What the rivals rest on, where there is one.
+    """
 
     rules: list[Rule]
-    champion: Rule
+    rivals: list[Rule]
     slices: list[SliceResult]
     comparison: Comparison | None
 
@@ -50,11 +57,11 @@ def _decide(case: Case, policy: Gate) -> Decision:
     judged = _judge(case, policy)
     standing, behind = _held_to(case, policy, judged)
     rules = [*_trust(case, policy), *judged.rules, *standing]
-    rivals = [judged.champion, *behind]
+    rivals = [*judged.rivals, *behind]
     failed = [rule for rule in rules if rule.required and not rule.passed]
     losing = [rule for rule in rivals if rule.required and not rule.passed]
     verdict: Verdict = "reject" if failed else "keep" if losing else "promote"
-    deciding = failed or losing or [judged.champion]
+    deciding = failed or losing or judged.rivals[:1]
     nothing = dict.fromkeys(holdout.problem.metrics, math.nan)
     leaked = case.pair is not None and len(case.pair) < len(holdout)
     return Decision(
@@ -89,7 +96,10 @@ def _trust(case: Case, policy: Gate) -> list[Rule]:
 def _judge(case: Case, policy: Gate) -> _Judgement:
     groups, found = slices.of(case, policy)
     better, comparison = rival.of(case, policy)
-    return _Judgement([*limits.of(case, policy), *quality.of(case, policy), *groups], better, found, comparison)
+    rules, rivals = [*limits.of(case, policy), *quality.of(case, policy)], [better]
+    unheld = case.champion is not None and comparison is None and better.required
+    (rivals if unheld else rules).extend(groups)  # what the champion cannot be held against is no fault of the model
+    return _Judgement(rules, rivals, found, comparison)
 
 
 def _held_to(case: Case, policy: Gate, judged: _Judgement) -> tuple[list[Rule], list[Rule]]:
@@ -101,10 +111,9 @@ def _held_to(case: Case, policy: Gate, judged: _Judgement) -> tuple[list[Rule], 
     if now is None or now.model_copy(update={"mode": policy.mode}) == policy:
         return [], []
     there = _judge(case, now)
-    known = {_key(rule) for rule in (*judged.rules, judged.champion) if rule.required and not rule.passed}
+    known = {_key(rule) for rule in (*judged.rules, *judged.rivals) if rule.required and not rule.passed}
     missed = [rule for rule in there.rules if rule.required and not rule.passed and _key(rule) not in known]
-    behind = [there.champion] if _key(there.champion) not in known else []
-    behind = [rule for rule in behind if rule.required and not rule.passed]
+    behind = [rule for rule in there.rivals if rule.required and not rule.passed and _key(rule) not in known]
     return [_standing(rule, "policy") for rule in missed], [_standing(rule, "champion") for rule in behind]
 
 

@@ -76,6 +76,16 @@ def test_slices_that_cannot_be_compared_with_the_champions_do_not_pass(champion:
     assert "cannot be compared with those of champion " + words in decision.reasons[0]
 
 
+def test_slices_are_no_fault_of_the_candidate_where_the_champion_cannot_be_held_against_it() -> None:
+    policy = Gate.model_validate({"slices": [{"column": "soil"}]})
+    case = evidence(
+        TARGET, TARGET + 0.1, Champion("7", problem="its file is gone"), policy=policy, slices={"soil": SOIL}
+    )
+    decision = decide(*case)
+    assert decision.verdict == "keep"
+    assert [rule.kind for rule in decision.rules if not rule.passed] == ["champion", "slice"]
+
+
 def test_a_column_that_nobody_brought_does_not_pass() -> None:
     policy = Gate.model_validate({"slices": [{"column": "farmer"}]})
     decision = decide(*evidence(TARGET, TARGET + 0.1, policy=policy, slices={"soil": SOIL}))
