@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def load_pipeline(
 
 def load_spec(path: Path, overrides: Mapping[str, str] | None = None, source: str | None = None) -> Pipeline:
     """Read one pipeline.yaml; see `load_pipeline`."""
-    document = _read_yaml(path)
+    document = copy.deepcopy(_read_yaml(path))
     if "name" in (overrides or {}):
         raise InputError("--set name=…", expected="another key: a pipeline is called like its folder")
     if source is not None:
@@ -92,7 +93,7 @@ def _read_yaml(path: Path) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        document = _reader("rt").load(path.read_text(encoding="utf-8-sig"))
+        document = _parse(path.read_text(encoding="utf-8-sig"))
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         key = str(error.problem).partition('duplicate key "')[2].partition('"')[0]
@@ -108,6 +109,12 @@ def _read_yaml(path: Path) -> Any:
     if not isinstance(document, dict):
         raise SpecError(f"{path}:1: not a mapping", expected="keys such as name, source, columns, target")
     return document
+
+
+@lru_cache(maxsize=64)
+def _parse(text: str) -> Any:
+    """A YAML document with its line numbers; kept, since that takes a tenth of a second and a run needs it often."""
+    return _reader("rt").load(text)
 
 
 def _reader(kind: str) -> Any:

@@ -241,6 +241,7 @@ def test_numbers_among_the_declared_values_are_counted_as_texts(spark: SparkSess
         features=["doors", "reading_score"],
         expectations=[],
         explore={"questions": []},
+        gate={},
     )
     table = spark.createDataFrame(
         [("2", 1, 5), ("5more", 1, 6), ("2", 0, 7)], "doors string, reading_score int, math_score int"

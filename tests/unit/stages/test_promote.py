@@ -480,7 +480,7 @@ def test_killed_anywhere_a_retry_ends_with_one_version(workspace: Workspace) -> 
     client = MlflowClient(tracking_uri=workspace.settings.registry_url)
     (tracked,) = client.search_runs([client.get_experiment_by_name(PUPILS).experiment_id])
     figures = {f"holdout_{name}": value for name, value in decision.candidate_metrics.items()}
-    assert tracked.data.metrics == pytest.approx(figures)
+    assert {k: v for k, v in tracked.data.metrics.items() if k in figures} == pytest.approx(figures)
     assert tracked.data.params["estimator"] == "ridge"
 
 
