@@ -30,7 +30,7 @@ run: setup ## start Airflow here and retrain; ONCE=1 ends with the run. PORT= SO
 test: ## set up with the test tools, then check and test everything
 	@$(PYTHON) tools/setup.py --test
 	@$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: ## style, format, types and the direction of imports; changes no file
 	$(BIN)/ruff check .

@@ -36,6 +36,7 @@ from tests.azure.secrets import assert_no_secrets
 from tests.azure.twin.client import Twin
 from tests.azure.twin.fixtures import living_on
 from tests.support.github import github
+from tests.support.launcher import READ_ONCE
 from tests.support.reference import reference
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -208,7 +209,7 @@ def world(
         folder = root / "pipelines" / name
         folder.mkdir(parents=True)
         (folder / "pipeline.yaml").write_text(STUDENTS.replace("name: students", f"name: {name}", 1))
-    own = {
+    own = READ_ONCE | {
         "NORIA_PIPELINES": str(root / "pipelines"),
         "PATH": os.environ["PATH"],
         "NORIA_LAKE_URL": twin_process.lake_url(),

@@ -27,6 +27,7 @@ from noria.stages.release import release
 from noria.stages.train import train
 from noria.workspace import Workspace, safe_run_id
 from tests.support.http_server import Server, Slow, Status, serve
+from tests.support.launcher import READ_ONCE
 from tests.support.runs import done
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -165,7 +166,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         (folder / "pipeline.yaml").write_text(asking)
     (root / "pipelines" / "broken").mkdir()
     (root / "pipelines" / "broken" / "pipeline.yaml").write_text(STUDENTS.replace("target:", "traget:", 1))
-    environment = {"NORIA_PIPELINES": str(root / "pipelines"), "PATH": os.environ["PATH"]}
+    environment = {"NORIA_PIPELINES": str(root / "pipelines"), "PATH": os.environ["PATH"], **READ_ONCE}
     settings = Settings.from_env(environment, home=root / "home")
     workspace = Workspace.open(settings)
     first_champion(workspace)
