@@ -66,6 +66,7 @@ class Settings:
         dask_address: Existing Dask scheduler (NORIA_DASK_ADDRESS); none starts a cluster of worker processes.
         spark_master: Master of the explore job (NORIA_SPARK_MASTER).
         github_raw_url, github_api_url: Bases of GitHub's raw and API endpoints (GitHub Enterprise, tests).
+        costs_file: Price sheet, total budget and who gets the cost report (NORIA_COSTS, default include/costs.yaml).
         ui_url: Base URL of the Airflow UI for links in mails and reports (NORIA_UI_URL), or none.
     """
 
@@ -79,6 +80,7 @@ class Settings:
     spark_master: str = "local[2]"
     github_raw_url: str = "https://raw.githubusercontent.com"
     github_api_url: str = "https://api.github.com"
+    costs_file: Path = CHECKOUT / "include" / "costs.yaml"
     ui_url: str | None = None
     _environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -114,6 +116,7 @@ class Settings:
             spark_master=env.get("NORIA_SPARK_MASTER") or "local[2]",
             github_raw_url=(env.get("NORIA_GITHUB_RAW_URL") or cls.github_raw_url).rstrip("/"),
             github_api_url=(env.get("NORIA_GITHUB_API_URL") or cls.github_api_url).rstrip("/"),
+            costs_file=Path(env.get("NORIA_COSTS") or cls.costs_file).expanduser().resolve(),
             ui_url=(env.get("NORIA_UI_URL") or "").rstrip("/") or None,
             _environ=dict(env),
         )

@@ -3,8 +3,10 @@
 What a stage does with it belongs to the stage; where pipelines are looked for belongs to the settings.
 """
 
+from noria.pipeline.alerts import SEVERITIES, Alerts, AlertSeverity, QuietHours
 from noria.pipeline.approving import NO_ONE, approval_of
 from noria.pipeline.base import NAME_PATTERN, SPEC_FILE, Scalar, normalise_header
+from noria.pipeline.budget import Budget
 from noria.pipeline.columns import Column, ColumnType, Range
 from noria.pipeline.estimators import Dimension, EstimatorKind, EstimatorSpec
 from noria.pipeline.policy import (
@@ -22,7 +24,6 @@ from noria.pipeline.policy import (
 )
 from noria.pipeline.reading import find_pipelines, load_pipeline, load_spec
 from noria.pipeline.schema import (
-    Alerts,
     Csv,
     Evaluation,
     Expectation,
@@ -48,9 +49,12 @@ __all__ = [
     "METRICS",
     "NAME_PATTERN",
     "NO_ONE",
+    "SEVERITIES",
     "SPEC_FILE",
+    "AlertSeverity",
     "Alerts",
     "ApprovalPolicy",
+    "Budget",
     "Column",
     "ColumnType",
     "Csv",
@@ -73,6 +77,7 @@ __all__ = [
     "Pipeline",
     "Quarantine",
     "Question",
+    "QuietHours",
     "Range",
     "SampleSource",
     "Scalar",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from noria.pipeline.base import Location, normalise_header, repeated
+from noria.pipeline.budget import contradictions as in_budget
 from noria.pipeline.columns import CLASS_TYPES, FEATURE_TYPES, Column
 from noria.pipeline.policy import METRICS
 from noria.pipeline.policy import contradictions as in_policy
@@ -22,6 +23,8 @@ def contradictions(pipeline: Pipeline) -> Iterator[tuple[Location, str]]:
     yield from _about_slices(pipeline)
     for place, message in in_policy(pipeline.gate, pipeline.metrics):
         yield ("gate", *place), message
+    for place, message in in_budget(pipeline.budget):
+        yield ("budget", *place), message
 
 
 def _repetitions(pipeline: Pipeline) -> Iterator[tuple[Location, str]]:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from noria.pipeline.alerts import Alerts
 from noria.pipeline.base import NAME_PATTERN, ContradictionError, Model
+from noria.pipeline.budget import Budget
 from noria.pipeline.columns import Column
 from noria.pipeline.contradictions import contradictions
 from noria.pipeline.estimators import EstimatorSpec
@@ -77,6 +79,11 @@ class Tuning(Model):
     folds: int = Field(3, ge=2, le=20, description="Cross-validation folds of a trial.")
     workers: int = Field(2, ge=1, le=1024, description="Dask worker processes.")
     timeout_seconds: float = Field(900, gt=0, description="No new trial starts after this time.")
+    max_vcpu_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Cores times seconds that the search may hold; then it ends within one trial and keeps the best.",
+    )
 
 
 class Holdout(Model):
@@ -91,12 +98,6 @@ class Evaluation(Model):
 
     seeds: int = Field(5, ge=2, le=100, description="Seeds over which mean and spread are taken.")
     learning_curve: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.7, 0.9)
-
-
-class Alerts(Model):
-    """Who hears of failed runs, failed validation, rejected candidates and new champions."""
-
-    emails: tuple[Annotated[str, Field(pattern=r"^[^@\s,;]+@[^@\s,;]+$")], ...] = ()
 
 
 class Pipeline(Model):
@@ -123,6 +124,7 @@ class Pipeline(Model):
     holdout: Holdout = Holdout()
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
+    budget: Budget = Budget()
 
     @property
     def primary_metric(self) -> str:

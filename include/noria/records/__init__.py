@@ -38,6 +38,7 @@ from noria.records.judging import (
 )
 from noria.records.run import (
     Failure,
+    JobUsage,
     Report,
     Run,
     StageRun,
@@ -69,6 +70,7 @@ __all__ = [
     "Histogram",
     "HoldoutRule",
     "Interval",
+    "JobUsage",
     "LedgerEntry",
     "LedgerEvent",
     "Metrics",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,14 @@ class Usage(Record):
     peak_rss_bytes: int
     vcpu_seconds: float
     """Processor cores that were available times wall seconds."""
+    memory_byte_seconds: float = 0.0
+    """Resident memory times seconds, of the job and its children."""
+    stored_bytes: int = 0
+    """Written to the lake."""
+    requests: int = 0
+    """Asked of the lake."""
+    machine: str = "local"
+    """What it ran on, as the price sheet calls it: `local`, `synapse`, or `azureml/<node size>`."""
 
 
 class Report(Record):
@@ -49,6 +57,18 @@ class StageRun(Record):
     finished_at: datetime
     usage: Usage
     record: dict[str, Any]
+
+
+class JobUsage(Record):
+    """What one attempt at a stage used, whatever became of it: a failed attempt costs money too."""
+
+    pipeline: str
+    run_id: str
+    stage: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: Literal["done", "failed", "killed"]
+    usage: Usage
 
 
 class Failure(Record):

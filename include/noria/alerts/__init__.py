@@ -1,0 +1,4 @@
+"""Mails about what happens: what they say, how they look, and the outbox that folds, keeps and sends them.
+
+How a mail reaches a server belongs to whoever sends; what a run's records mean belongs to the stages.
+"""

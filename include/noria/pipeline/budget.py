@@ -1,0 +1,47 @@
+"""What a pipeline may cost, as pipeline.yaml declares it; in the currency of the price sheet."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from noria.pipeline.base import Location, Model, repeated
+
+Money = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Budget(Model):
+    """Bounds on a pipeline's cost, and what happens to a run whose estimate breaks one."""
+
+    per_run: Money | None = Field(None, description="The most that one run may cost.")
+    per_day: Money | None = Field(None, description="The most that all runs of a day (UTC) may cost.")
+    per_month: Money | None = Field(None, description="The most that all runs of a calendar month (UTC) may cost.")
+    when_exceeded: Literal["warn", "approve", "stop"] = Field(
+        "warn",
+        description="What becomes of a run whose estimate breaks the budget, before its first job: a mail, a question "
+        "to people, or its end.",
+    )
+    approvers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="Names of Airflow users who may let a run exceed; default: everyone who may act on the DAG."
+    )
+    timeout_hours: float = Field(
+        24, gt=0, le=24 * 30, description="How long people are waited for; then the run is stopped."
+    )
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is any bound."""
+        return any(bound is not None for bound in (self.per_run, self.per_day, self.per_month))
+
+
+def contradictions(budget: Budget) -> Iterator[tuple[Location, str]]:
+    """What cannot be meant: a run that may cost more than its day, a day more than its month."""
+    yield from repeated(("approvers",), budget.approvers)
+    bounds = [(key, getattr(budget, key)) for key in ("per_run", "per_day", "per_month")]
+    given = [(key, bound) for key, bound in bounds if bound is not None]
+    for (key, smaller), (longer, larger) in itertools.pairwise(given):
+        if smaller > larger:
+            yield (key,), f"{smaller:g} is more than {longer} allows ({larger:g})"
