@@ -61,7 +61,12 @@ TEXTS = (
     "SubAccountName",
     "Tags",
 )
-OWN = (DAY, ORIGIN, PIPELINE, RUN, STAGE, MACHINE)
+OUTCOME = "x_Outcome"
+"""Of metered rows: what became of the job (`done`, `failed` or `killed`)."""
+VCPU_SECONDS, CPU_SECONDS, IDLE_SHARE = "x_VcpuSeconds", "x_CpuSeconds", "x_IdleShare"
+"""Of metered rows of a job's vCPU time: what was paid for, what was used of it, and the share that was not."""
+OWN = (DAY, ORIGIN, PIPELINE, RUN, STAGE, MACHINE, OUTCOME)
+FIGURES = (VCPU_SECONDS, CPU_SECONDS, IDLE_SHARE)
 REQUIRED = ("BilledCost", "BillingCurrency", "ChargePeriodStart", "ChargePeriodEnd", "EffectiveCost")
 """A delivery without one of these is no cost data."""
 
@@ -73,4 +78,5 @@ def schema() -> pa.Schema:
     kinds = {name: pa.decimal128(38, 18) for name in DECIMALS}
     kinds |= {name: pa.timestamp("us", "UTC") for name in TIMES}
     kinds |= {name: pa.string() for name in TEXTS}
-    return pa.schema([(name, kinds[name]) for name in sorted(kinds)] + [(name, pa.string()) for name in OWN])
+    own = [(name, pa.string()) for name in OWN] + [(name, pa.float64()) for name in FIGURES]
+    return pa.schema([(name, kinds[name]) for name in sorted(kinds)] + own)

@@ -35,7 +35,9 @@ class Usage(Record):
     stored_bytes: int = 0
     """Written to the lake."""
     requests: int = 0
-    """Asked of the lake."""
+    """Asked of the lake, reads and writes together."""
+    write_requests: int = 0
+    """Those of them that wrote; a price sheet has another price for them."""
     machine: str = "local"
     """What it ran on, as the price sheet calls it: `local`, `synapse`, or `azureml/<node size>`."""
 
