@@ -22,7 +22,7 @@ from noria.pipeline.policy import (
     Threshold,
     greater_is_better,
 )
-from noria.pipeline.reading import find_pipelines, load_pipeline, load_spec
+from noria.pipeline.reading import find_pipelines, load_model, load_pipeline, load_spec
 from noria.pipeline.schema import (
     Csv,
     Evaluation,
@@ -90,6 +90,7 @@ __all__ = [
     "find_pipelines",
     "greater_is_better",
     "json_schema",
+    "load_model",
     "load_pipeline",
     "load_spec",
     "normalise_header",

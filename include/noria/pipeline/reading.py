@@ -6,15 +6,17 @@ import copy
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from noria.errors import InputError, SpecError
-from noria.pipeline.base import SPEC_FILE
+from noria.pipeline.base import SPEC_FILE, Model
 from noria.pipeline.explain import Origin, explain
 from noria.pipeline.schema import Pipeline
 from noria.pipeline.source import source_from_uri
+
+M = TypeVar("M", bound=Model)
 
 
 def find_pipelines(folders: Sequence[Path]) -> dict[str, Path]:
@@ -56,20 +58,33 @@ def load_spec(path: Path, overrides: Mapping[str, str] | None = None, source: st
         document["source"] = source_from_uri(source)
     for key, text in (overrides or {}).items():
         _set(document, key, text)
-    changed = {*(overrides or {}), *(["source"] if source is not None else [])}
-    try:
-        pipeline = Pipeline.model_validate(document)
-    except ValidationError as error:
-        raise explain(_all_errors(document, error), Origin(path, document, changed)) from None
+    origin = Origin(path, document, {*(overrides or {}), *(["source"] if source is not None else [])})
+    pipeline = _valid(Pipeline, origin)
     if pipeline.name != path.parent.name:
         raise SpecError(
-            f"{path}:{Origin(path, document, set()).line(('name',))}: name: {pipeline.name!r}",
+            f"{path}:{origin.line(('name',))}: name: {pipeline.name!r}",
             expected=f"the folder's name {path.parent.name!r}",
         )
     return pipeline
 
 
-def _all_errors(document: Any, error: ValidationError) -> list[Any]:
+def load_model(path: Path, kind: type[M]) -> M:
+    """Read a YAML file of another kind, with the same errors.
+
+    Raises:
+        SpecError: It cannot be read, or it is wrong: all mistakes with line and key.
+    """
+    return _valid(kind, Origin(path, _read_yaml(path, kind), set()))
+
+
+def _valid(kind: type[M], origin: Origin) -> M:
+    try:
+        return kind.model_validate(origin.document)
+    except ValidationError as error:
+        raise explain(_all_errors(kind, origin.document, error), origin) from None
+
+
+def _all_errors(kind: type[Model], document: Any, error: ValidationError) -> list[Any]:
     """The errors, and where all of them are unknown keys also the contradictions that those keep from being seen."""
     errors: list[Any] = list(error.errors())
     if all(e["type"] == "extra_forbidden" for e in errors):
@@ -82,13 +97,13 @@ def _all_errors(document: Any, error: ValidationError) -> list[Any]:
                     node = node[part]
             del node[last]
         try:
-            Pipeline.model_validate(known)
+            kind.model_validate(known)
         except ValidationError as more:
             errors += more.errors()
     return errors
 
 
-def _read_yaml(path: Path) -> Any:
+def _read_yaml(path: Path, kind: type[Model] = Pipeline) -> Any:
     from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -107,7 +122,7 @@ def _read_yaml(path: Path) -> Any:
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(document, dict):
-        raise SpecError(f"{path}:1: not a mapping", expected="keys such as name, source, columns, target")
+        raise SpecError(f"{path}:1: not a mapping", expected=f"keys such as {', '.join(list(kind.model_fields)[:4])}")
     return document
 
 

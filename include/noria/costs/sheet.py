@@ -1,0 +1,104 @@
+"""The price sheet: what a machine's hour, a gigabyte's month and a request cost, as the user has written it down.
+
+It prices what was metered, days before an invoice comes. Each price says where it is from and of what date.
+"""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from noria.pipeline import load_model
+from noria.pipeline.base import ContradictionError, Model
+from noria.pipeline.budget import Money
+
+Price = Annotated[Decimal, Field(ge=0, max_digits=20, decimal_places=12, allow_inf_nan=False)]
+
+
+class Priced(Model):
+    """Where a price is from."""
+
+    source: str = Field(min_length=1, description="Where the price is from: an address, or words.")
+    date: datetime.date = Field(description="When it was valid there, such as 2026-11-01.")
+
+
+class MachinePrice(Priced):
+    """An hour of a machine: for each vCPU, or for a whole node."""
+
+    per_vcpu_hour: Price | None = Field(None, description="For one vCPU (a vCore) for one hour.")
+    per_node_hour: Price | None = Field(None, description="For a whole node for one hour; needs vcpus.")
+    vcpus: int | None = Field(None, gt=0, description="vCPUs of a node.")
+    per_memory_gb_hour: Price | None = Field(
+        None, description="For a gibibyte of memory for one hour, where memory is paid for by itself."
+    )
+
+    @model_validator(mode="after")
+    def _one_price(self) -> MachinePrice:
+        found: list[tuple[tuple[str, ...], str]] = []
+        if (self.per_vcpu_hour is None) == (self.per_node_hour is None):
+            found.append((("per_vcpu_hour",), "expected either per_vcpu_hour or per_node_hour"))
+        if (self.per_node_hour is None) != (self.vcpus is None):
+            found.append((("vcpus",), "expected per_node_hour and vcpus together"))
+        if found:
+            raise ContradictionError(found)
+        return self
+
+    @property
+    def vcpu_hour(self) -> Decimal:
+        """For one vCPU for one hour."""
+        if self.per_vcpu_hour is not None:
+            return self.per_vcpu_hour
+        assert self.per_node_hour is not None and self.vcpus  # noqa: S101  the validator demands them
+        return self.per_node_hour / self.vcpus
+
+
+class StoragePrice(Priced):
+    """What is kept."""
+
+    per_gb_month: Price = Field(description="For one gibibyte for one calendar month.")
+
+
+class RequestPrice(Priced):
+    """What is asked of the lake."""
+
+    per_10000_reads: Price = Field(description="For 10,000 requests that read or list.")
+    per_10000_writes: Price = Field(description="For 10,000 requests that write.")
+
+
+class TotalBudget(Model):
+    """Bounds on what everything together may cost; they warn."""
+
+    per_day: Money | None = Field(None, description="The most that a day (UTC) may cost.")
+    per_month: Money | None = Field(None, description="The most that a calendar month (UTC) may cost.")
+
+
+class CostMails(Model):
+    """Who gets the nightly cost report."""
+
+    emails: tuple[Annotated[str, Field(pattern=r"^[^@\s,;]+@[^@\s,;]+$")], ...] = Field((), description="Addresses.")
+
+
+class PriceSheet(Model):
+    """One costs.yaml."""
+
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="Of all prices and budgets, such as USD (ISO 4217).")
+    machines: dict[str, MachinePrice] = Field(
+        default_factory=dict, description="By what a job ran on: local, synapse, or azureml/<node size>."
+    )
+    storage: StoragePrice | None = None
+    requests: RequestPrice | None = None
+    total: TotalBudget = TotalBudget()
+    report: CostMails = CostMails()
+
+
+def load_sheet(path: Path) -> PriceSheet:
+    """Read a price sheet.
+
+    Raises:
+        SpecError: It cannot be read, or it is wrong: all mistakes with line and key.
+    """
+    return load_model(path, PriceSheet)
