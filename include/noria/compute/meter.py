@@ -52,12 +52,11 @@ class Meter:
     @property
     def usage(self) -> Usage:
         """What was used, once the context has ended."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return Usage(
             wall_seconds=round(self._wall, 3),
             cpu_seconds=round(self._last_cpu + self._lost_cpu - self._base_cpu, 3),
             peak_rss_bytes=self._peak_rss,
-            vcpu_seconds=round(self._wall * cores, 3),
+            vcpu_seconds=round(self._wall * available_cores(), 3),
         )
 
     def _watch(self) -> None:
@@ -76,6 +75,11 @@ class Meter:
 
     def _tree(self) -> list[psutil.Process]:
         return [self._process, *self._process.children(recursive=True)]
+
+
+def available_cores() -> int:
+    """Processor cores of this machine that this process may use; it holds them as long as it runs, busy or idle."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(tree: list[psutil.Process]) -> tuple[int, float]:
