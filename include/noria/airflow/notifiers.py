@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
 
-from noria.airflow.alerts import Alert, failure_alert, to_message
 from noria.airflow.connections import open_workspace
 from noria.airflow.defaults import APPROVE_TASK
 from noria.airflow.links import approval_url, data_docs_url, report_url, run_url
 from noria.airflow.pages import find_pages
-from noria.airflow.verdict_alerts import (
-    failed_rollback_alert,
-    forced_alerts,
-    rollback_alert,
-    verdict_alert,
-    waiting_alert,
-)
+from noria.alerts import Alert, to_message
+from noria.alerts.failures import failure_alert
+from noria.alerts.verdicts import failed_rollback_alert, forced_alerts, rollback_alert, verdict_alert, waiting_alert
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline
 from noria.records import Rollback, Run

@@ -2,3 +2,8 @@
 
 How a mail reaches a server belongs to whoever sends; what a run's records mean belongs to the stages.
 """
+
+from noria.alerts.alert import Alert, Kind, Links
+from noria.alerts.message import to_message
+
+__all__ = ["Alert", "Kind", "Links", "to_message"]

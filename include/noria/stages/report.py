@@ -18,11 +18,10 @@ from noria.records import (
     Report,
     Run,
     Snapshot,
-    ValidationReport,
     stages_of,
 )
 from noria.report import Document, render_report
-from noria.stages.validate import VALIDATION_FILE
+from noria.stages.validate import find_validation
 from noria.workspace import Workspace, run_path
 
 log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ def report(run: Run, workspace: Workspace) -> Report:
 def gather(run: Run, workspace: Workspace) -> Document:
     """All that the run has left in the lake."""
     snapshot = workspace.find(run, "ingest", Snapshot)
-    validation = _validation(run, workspace)
+    validation = find_validation(run, workspace)
     history, problem = _history(run, workspace)
     ledger = _ledger(run, workspace)
     folder = run_path(run.pipeline.name, run.run_id, "")
@@ -88,15 +87,6 @@ def _failure(run: Run, workspace: Workspace) -> Failure | None:
     """The run's failure; an earlier try of this very stage does not count."""
     failure = workspace.failure(run)
     return None if failure is None or failure.stage == "report" else failure
-
-
-def _validation(run: Run, workspace: Workspace) -> ValidationReport | None:
-    """The stage's record, or what it saw before it stopped the run."""
-    try:
-        seen = workspace.lake.read(run_path(run.pipeline.name, run.run_id, VALIDATION_FILE))
-    except FileNotFoundError:
-        return None
-    return ValidationReport.model_validate_json(seen)
 
 
 def _quarantine(snapshot: Snapshot | None, workspace: Workspace) -> tuple[tuple[str, str, str, str], ...]:

@@ -49,6 +49,15 @@ def validate(run: Run, workspace: Workspace) -> ValidationReport:
     return report
 
 
+def find_validation(run: Run, workspace: Workspace) -> ValidationReport | None:
+    """What validation saw, also where that stopped the run and left no record."""
+    try:
+        seen = workspace.lake.read(run_path(run.pipeline.name, run.run_id, VALIDATION_FILE))
+    except FileNotFoundError:
+        return None
+    return ValidationReport.model_validate_json(seen)
+
+
 def _read(table: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 

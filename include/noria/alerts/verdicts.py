@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from noria.airflow.alerts import Alert, because, last_lines
+from noria.alerts.alert import Alert, Links
+from noria.alerts.failures import because, last_lines
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline, Threshold
 from noria.records import NOBODY, Candidate, ChampionVersion, Decision, LedgerEntry, Metrics, Rollback, Run
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GOOD = ("first", "promoted")
-Links = Sequence[tuple[str, str]]
 
 
 def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:

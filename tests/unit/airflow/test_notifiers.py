@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from noria.airflow.alerts import Alert, to_message
 from noria.airflow.notifiers import (
     FailedRollbackNotifier,
     FailureNotifier,
@@ -19,6 +18,7 @@ from noria.airflow.notifiers import (
     VerdictNotifier,
     WaitingNotifier,
 )
+from noria.alerts import Alert, to_message
 from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
