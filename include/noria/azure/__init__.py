@@ -5,7 +5,7 @@ What a service does (lake, jobs, registry) belongs to its own package; nothing h
 
 from noria.azure.connection import AzureConnection
 
-__all__ = ["CONNECTIONS", "LAKE", "ML", "PRODUCTION", "SYNAPSE", "AzureConnection"]
+__all__ = ["CONNECTIONS", "COSTS", "LAKE", "ML", "PRODUCTION", "SYNAPSE", "AzureConnection"]
 
 LAKE = "adls_default"
 """The storage account: `adls`."""
@@ -15,4 +15,6 @@ ML = "azureml_default"
 """The Azure ML workspace where jobs run: `azure`."""
 PRODUCTION = "azureml_production"
 """The Azure ML workspace that receives promoted models: `azure`; without it they stay where the jobs run."""
-CONNECTIONS = (LAKE, SYNAPSE, ML, PRODUCTION)
+COSTS = "azure_costs"
+"""What Azure bills, and its budgets: `azure`; without it costs come from metering alone."""
+CONNECTIONS = (LAKE, SYNAPSE, ML, PRODUCTION, COSTS)

@@ -81,7 +81,7 @@ _CODES = {
     Kind.IDENTITY_BUSY: "AADSTS90033 AADSTS50196 temporarily_unavailable",
     Kind.NOT_SIGNED_IN: "NoAuthenticationInformation AuthenticationFailedMissingToken",
     Kind.NOT_ALLOWED: "AuthorizationFailed AuthorizationPermissionMismatch Forbidden ForbiddenByRbac "
-    "InsufficientAccountPermissions RoleAssignmentNotFound",
+    "InsufficientAccountPermissions RoleAssignmentNotFound RBACAccessDenied",
     Kind.BUSY: "TooManyRequests ServerBusy OperationTimedOut ServerTimeout ServiceUnavailable GatewayTimeout Throttled "
     "InternalServerError InternalError SubscriptionRequestsThrottled AnotherOperationInProgress",
     Kind.NOT_FOUND: "ResourceNotFound ContainerNotFound FilesystemNotFound WorkspaceNotFound ComputeNotFound "

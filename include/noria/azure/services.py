@@ -16,6 +16,8 @@ class Service(enum.Enum):
     ML = ("AzureML Data Scientist", "the Azure ML workspace")
     REGISTRY = ("AzureML Data Scientist", "the Azure ML workspace that keeps the models")
     ARTIFACTS = ("Storage Blob Data Contributor", "the storage account of the Azure ML workspace")
+    COSTS = ("Cost Management Contributor", "what extra.scope of the connection azure_costs names")
+    EXPORTS = ("Storage Account Contributor", "the storage account of the lake, where the cost export delivers")
     VAULT = ("Key Vault Secrets User", "the key vault")
 
     def __init__(self, role: str, scope: str) -> None:

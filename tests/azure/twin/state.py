@@ -181,6 +181,12 @@ class TwinState:
             f"BlobEndpoint={self.url('storage')};"
         )
 
+    @property
+    def storage_account_id(self) -> str:
+        """Its id in Azure Resource Manager."""
+        group = f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+        return f"{group}/providers/Microsoft.Storage/storageAccounts/{self.account}"
+
     def knob(self, service: str, name: str, default: Any = None) -> Any:
         """A misbehaviour that a test has set, or the default."""
         return self.knobs.get(service, {}).get(name, default)
@@ -236,6 +242,15 @@ class TwinState:
             "azureml_production": {
                 "conn_type": "azure",
                 "extra": machine_learning | {"workspace": PRODUCTION_WORKSPACE},
+            },
+            "azure_costs": {
+                "conn_type": "azure",
+                "extra": {
+                    "tenantId": self.tenant,
+                    "cloudMetadata": machine_learning["cloudMetadata"],
+                    "scope": f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}",
+                    "storageAccountId": self.storage_account_id,
+                },
             },
             VERDICTS: {"conn_type": "generic", "password": self.verdicts_key},
         }

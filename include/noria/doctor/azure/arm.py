@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from noria.azure import AzureConnection
+from noria.azure.arm import arm_endpoint
 from noria.azure.errors import Service, explained
 from noria.errors import AccessError, RefusedError, StorageError
 
@@ -18,7 +19,6 @@ ML_API = "2025-12-01"
 """What azure.ai.ml asks for."""
 AUTHORIZATION_API = "2022-04-01"
 _CONNECT_SECONDS, _READ_SECONDS = 4, 6
-_CLOUDS = {"AzureChinaCloud": "AZURE_CHINA_CLOUD", "AzureUSGovernment": "AZURE_US_GOVERNMENT"}
 
 
 class Arm:
@@ -33,7 +33,7 @@ class Arm:
 
     def __init__(self, connection: AzureConnection, resource: str, service: Service) -> None:
         self._connection, self._resource, self._service = connection, resource, service
-        self._base, self._scopes = _endpoint(connection)
+        self._base, self._scopes = arm_endpoint(connection)
         self._subscription = f"/subscriptions/{connection.require('subscriptionId')}"
         self._provider = "providers/Microsoft.MachineLearningServices"
         group = connection.require("resourceGroup")
@@ -114,19 +114,6 @@ class Arm:
             connection_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
         )
-
-
-def _endpoint(connection: AzureConnection) -> tuple[str, list[str]]:
-    """Where Azure Resource Manager is, and what tokens for it must be for."""
-    from azure.core import AzureClouds
-    from azure.mgmt.core.tools import get_arm_endpoints
-
-    if own := (connection.extra.get("cloudMetadata") or {}).get("resource_manager"):
-        base = str(own).rstrip("/")
-        return base, [f"{base}/.default"]
-    cloud = connection.get("cloud") or connection.get("cloud_environment")
-    known = get_arm_endpoints(AzureClouds[_CLOUDS.get(cloud, "AZURE_PUBLIC_CLOUD")])
-    return known["resource_manager"].rstrip("/"), known["credential_scopes"]
 
 
 def _grants(permission: dict[str, Any], action: str) -> bool:

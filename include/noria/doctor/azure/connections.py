@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from noria.azure import CONNECTIONS, LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
+from noria.azure import CONNECTIONS, COSTS, LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
 from noria.doctor.finding import Finding, Verdict, split
 from noria.doctor.promotions import check_key_password
 from noria.errors import NoriaError
@@ -25,6 +25,7 @@ NEEDED = {
     SYNAPSE: ("host", "sparkPool", "subscriptionId", "resourceGroup"),
     ML: (*_PLACE, "compute"),
     PRODUCTION: _PLACE,
+    COSTS: ("scope", "storageAccountId"),
 }
 """What each connection must hold: its host, or keys of its extra."""
 _SEE = "See docs/azure.md for its form."
@@ -124,6 +125,7 @@ def _about(conn_id: str, connections: Connections) -> Finding:
         SYNAPSE: f"{connection.host}, pool {connection.get('sparkPool')}",
         ML: f"workspace {connection.get('workspace')}, compute {connection.get('compute')}",
         PRODUCTION: f"workspace {connection.get('workspace')}",
+        COSTS: connection.get("scope"),
     }[conn_id]
     return Finding(conn_id, "ok", f"{what}; from {connections.origins[conn_id]}")
 
@@ -136,6 +138,10 @@ def _absent(conn_id: str, connections: Connections) -> Finding:
         looked += " and the secrets backend does not have it"
     if conn_id == PRODUCTION:
         return Finding(conn_id, "ok", "none, so promoted models stay in the workspace of azureml_default")
+    if conn_id == COSTS:
+        return Finding(
+            conn_id, "warn", f"{looked}, so costs are estimates from metering alone", f"Add the connection. {_SEE}"
+        )
     if conn_id == LAKE:
         return Finding(
             conn_id, "warn", f"{looked}, so Azure's chain of credentials is asked", f"Add the connection. {_SEE}"
