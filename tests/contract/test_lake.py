@@ -200,6 +200,14 @@ def test_list_is_sorted_and_shows_published_files_alone(lake: Lake, file: Path) 
     assert list(lake.list("none")) == list(lake.list("c.json")) == []
 
 
+def test_sizes_are_those_of_the_files_in_the_order_of_the_list(lake: Lake, file: Path) -> None:
+    lake.create("b/2.json", b"12")
+    lake.create("a.json", b"")
+    lake.put(file, "b/1.csv")
+    assert list(lake.sizes("")) == [("a.json", 0), ("b/1.csv", file.stat().st_size), ("b/2.json", 2)]
+    assert list(lake.sizes("b")) == [("b/1.csv", file.stat().st_size), ("b/2.json", 2)]
+
+
 def test_remove_takes_a_file_or_a_folder(lake: Lake) -> None:
     for path in ("a/1.json", "a/b/2.json", "ab.json"):
         lake.create(path, b"{}")

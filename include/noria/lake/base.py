@@ -51,8 +51,12 @@ class Lake(ABC):
         """A local file with the content of `path`, for reading while the context lasts."""
 
     @abstractmethod
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Paths of all files below `folder`, sorted, each with its size in bytes; no file is read for it."""
+
     def list(self, folder: str) -> Iterator[str]:
         """Paths of all files below `folder`, sorted."""
+        return (path for path, _size in self.sizes(folder))
 
     @abstractmethod
     def remove(self, path: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -89,12 +90,18 @@ class DiskLake(Lake):
         yield target
 
     @override
-    def list(self, folder: str) -> Iterator[str]:
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         base = self._at(folder)
         for file in sorted(base.rglob("*")):
             relative = file.relative_to(self._root)
-            if relative.parts[0] not in (_STAGING, _LOCKS) and file.is_file():
-                yield relative.as_posix()
+            if relative.parts[0] in (_STAGING, _LOCKS):
+                continue
+            try:
+                found = file.stat()
+            except FileNotFoundError:  # somebody else has removed it
+                continue
+            if stat.S_ISREG(found.st_mode):
+                yield relative.as_posix(), found.st_size
 
     @override
     def remove(self, path: str) -> None:

@@ -73,13 +73,16 @@ class Blobs:
             return bool(found.metadata.get(_WRITER) == writer)
         return True
 
-    async def below(self, name: str) -> tuple[list[str], list[str]]:
-        """Files and folders below a folder."""
-        files: list[str] = []
+    async def below(self, name: str) -> tuple[dict[str, int], list[str]]:
+        """Files, with their sizes in bytes, and folders below a folder."""
+        files: dict[str, int] = {}
         folders: list[str] = []
         prefix = f"{name}/" if name else ""
         async for blob in self._container.list_blobs(name_starts_with=prefix, include=["metadata"]):
-            (folders if _is_folder(blob) else files).append(blob.name)
+            if _is_folder(blob):
+                folders.append(blob.name)
+            else:
+                files[blob.name] = blob.size
         return files, folders
 
     async def remove(self, name: str) -> None:

@@ -99,14 +99,14 @@ class AbfsLake(Lake):
             yield file
 
     @override
-    def list(self, folder: str) -> Iterator[str]:
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         base = self._at(folder)
         with self._explained("list", folder):
             files, _ = self._ask(self._blobs.below, base)
         root = f"{self._place.folder}/" if self._place.folder else ""
         locks = f"{_LOCKS}/"
-        paths = (file.removeprefix(root) for file in files)
-        yield from sorted((p for p in paths if not p.startswith(locks)), key=lambda p: p.split("/"))
+        found = ((name.removeprefix(root), size) for name, size in files.items())
+        yield from sorted((f for f in found if not f[0].startswith(locks)), key=lambda f: f[0].split("/"))
 
     @override
     def remove(self, path: str) -> None:

@@ -1,0 +1,239 @@
+"""Estimates the same night: what a day's jobs used, and what the lake kept, times the prices of the sheet.
+
+The rows are in the FOCUS layout. What has no price costs nothing, and says so: its unit price is null.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from noria.costs import focus
+from noria.costs.sheet import MachinePrice, PriceSheet
+from noria.costs.usage import measure_stored, stored, usage_of
+from noria.records import JobUsage
+from noria.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from noria.costs.table import CostTable
+
+ORIGIN = "metering"
+_GIBIBYTE = Decimal(2**30)
+"""What Azure bills as a GB: https://azure.github.io/Storage/docs/analytics/azure-storage-data-lake-gen2-billing-faq"""
+_HOUR = Decimal(3600)
+_PLACES = Decimal(1).scaleb(-18)
+_SERVICES = {
+    "local": ("Compute", "Local Machine"),
+    "synapse": ("Analytics", "Azure Synapse Analytics"),
+    "azureml": ("AI and Machine Learning", "Azure Machine Learning"),
+}
+
+
+class _Charge(NamedTuple):
+    """One line: so much of something at a price, or at none that is known."""
+
+    sku: str
+    description: str
+    quantity: Decimal
+    unit: str
+    price: Decimal | None
+    service: tuple[str, str]
+
+
+def metered_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> pa.Table:
+    """What a day's jobs and files cost by the sheet, so far; in the layout of the table `costs`.
+
+    A job has a row for its vCPU time, one for its memory where the sheet prices that, and rows for its requests.
+    """
+    import pyarrow as pa
+
+    common = _common(day, sheet.currency)
+    rows = [common | row for row in (*_job_rows(workspace, day, sheet), *_storage_rows(workspace, day, sheet))]
+    return pa.Table.from_pylist(rows, schema=focus.schema())
+
+
+def meter_days(workspace: Workspace, sheet: PriceSheet, days: Sequence[date]) -> list[date]:
+    """Bring `metered` up to date, and `costs` where no invoice stands; once more changes nothing.
+
+    Returns:
+        Days that were written: those whose use or prices are others than before.
+
+    Raises:
+        StorageError: A table cannot be read or written.
+    """
+    from noria.costs.table import open_costs, open_metered
+
+    written: list[date] = []
+    metered, costs = open_metered(workspace), open_costs(workspace)
+    for day in days:
+        measure_stored(day, workspace)
+        rows = metered_rows(workspace, day, sheet)
+        if any([_bring_up(metered, day, rows), _bring_up(costs, day, rows)]):
+            written.append(day)
+    return written
+
+
+def findings(rows: pa.Table) -> list[str]:
+    """What somebody should see to: what was used and has no price."""
+    import pyarrow.compute as pc
+
+    unpriced = rows.filter(pc.is_null(rows["ListUnitPrice"])).group_by("SkuId").aggregate([]).column("SkuId")
+    return [f"no price for {sku}: its use costs nothing in the estimates" for sku in sorted(unpriced.to_pylist())]
+
+
+def _bring_up(table: CostTable, day: date, rows: pa.Table) -> bool:
+    """Write a day's estimates unless they stand, or an invoice does.
+
+    An invoice may come meanwhile. It was submitted after the day began, which is the time that the first estimate is
+    written under, and each further one a millisecond later: so the invoice wins whatever the order.
+    """
+    standing = table.submitted([day]).get(day)
+    before = table.read(day, day + timedelta(days=1))
+    if set(before[focus.ORIGIN].to_pylist()) - {ORIGIN}:
+        return False
+    if (standing is not None or not rows.num_rows) and _sorted(before).equals(_sorted(rows)):
+        return False
+    submitted_at = standing + timedelta(milliseconds=1) if standing else _midnight(day)
+    reason = "use or prices have changed" if standing else "metered"
+    return bool(table.replace_days([day], rows.to_batches(), origin=ORIGIN, submitted_at=submitted_at, reason=reason))
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    keys = [("ResourceId", "ascending"), ("SkuId", "ascending")]
+    return rows.select(focus.schema().names).sort_by(keys).combine_chunks()
+
+
+def _job_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterator[dict[str, Any]]:
+    for path, job in usage_of(day, workspace.lake):
+        own = _of_job(job) | {"ResourceId": path}
+        for charge in _charges(job, sheet, _lake_service(workspace)):
+            row = own | _priced(charge)
+            yield row | _figures(job) if charge.sku == job.usage.machine else row
+
+
+def _charges(job: JobUsage, sheet: PriceSheet, lake: tuple[str, str]) -> Iterator[_Charge]:
+    usage, machine = job.usage, job.usage.machine
+    price = sheet.machines.get(machine)
+    service = _SERVICES.get(machine.partition("/")[0], ("Compute", machine))
+    yield _Charge(
+        machine,
+        f"vCPU time of {job.stage} on {machine}",
+        _decimal(usage.vcpu_seconds) / _HOUR,
+        "vCPU-Hours",
+        price.vcpu_hour if price else None,
+        service,
+    )
+    if price is not None and price.per_memory_gb_hour is not None:
+        yield _memory(job, price, price.per_memory_gb_hour, service)
+    requests = sheet.requests
+    for kind, count, each in (
+        ("read", usage.requests - usage.write_requests, requests.per_10000_reads if requests else None),
+        ("write", usage.write_requests, requests.per_10000_writes if requests else None),
+    ):
+        if count:
+            words = f"Requests of {job.stage} that {kind}"
+            yield _Charge(f"requests/{kind}", words, Decimal(count) / 10_000, "10000 Requests", each, lake)
+
+
+def _memory(job: JobUsage, price: MachinePrice, per_gb_hour: Decimal, service: tuple[str, str]) -> _Charge:
+    machine = job.usage.machine
+    quantity = _decimal(job.usage.memory_byte_seconds) / _GIBIBYTE / _HOUR
+    return _Charge(
+        f"{machine}/memory", f"Memory of {job.stage} on {machine}", quantity, "GiB-Hours", per_gb_hour, service
+    )
+
+
+def _storage_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterator[dict[str, Any]]:
+    kept = stored(day, workspace.lake)
+    if kept is None:
+        return
+    days = calendar.monthrange(day.year, day.month)[1]
+    price = sheet.storage.per_gb_month if sheet.storage else None
+    for pipeline, size in sorted(kept.bytes.items()):
+        quantity = Decimal(size) / _GIBIBYTE / days
+        charge = _Charge("storage", "Files in the lake", quantity, "GiB-Months", price, _lake_service(workspace))
+        tags = {"noria:pipeline": pipeline} if pipeline else {}
+        yield _priced(charge) | {
+            "ResourceId": f"lake/{pipeline}",
+            "ResourceName": pipeline or "lake",
+            "ResourceType": "Lake",
+            "Tags": json.dumps(tags),
+            focus.PIPELINE: pipeline or None,
+        }
+
+
+def _priced(charge: _Charge) -> dict[str, Any]:
+    """The columns of a charge. A price that is not known makes no cost, but leaves the unit price null."""
+    quantity = charge.quantity.quantize(_PLACES)
+    price = None if charge.price is None else charge.price.quantize(_PLACES)
+    cost = (quantity * (price or 0)).quantize(_PLACES)
+    return {
+        **dict.fromkeys(("BilledCost", "EffectiveCost", "ListCost", "ContractedCost"), cost),
+        **dict.fromkeys(("ListUnitPrice", "ContractedUnitPrice"), price),
+        **dict.fromkeys(("PricingQuantity", "ConsumedQuantity"), quantity),
+        **dict.fromkeys(("PricingUnit", "ConsumedUnit"), charge.unit),
+        "ChargeDescription": charge.description,
+        "ServiceCategory": charge.service[0],
+        "ServiceName": charge.service[1],
+        "SkuId": charge.sku,
+    }
+
+
+def _common(day: date, currency: str) -> dict[str, Any]:
+    first = day.replace(day=1)
+    return {
+        "BillingAccountId": "noria",
+        "BillingAccountName": "Noria",
+        "BillingCurrency": currency,
+        "BillingPeriodStart": _midnight(first),
+        "BillingPeriodEnd": _midnight((first + timedelta(days=31)).replace(day=1)),
+        "ChargeCategory": "Usage",
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodStart": _midnight(day),
+        "ChargePeriodEnd": _midnight(day + timedelta(days=1)),
+        "InvoiceIssuerName": "Noria",
+        "PricingCategory": "Standard",
+        "ProviderName": "Noria",
+        "PublisherName": "Noria",
+        focus.DAY: f"{day:%Y-%m-%d}",
+        focus.ORIGIN: ORIGIN,
+    }
+
+
+def _of_job(job: JobUsage) -> dict[str, Any]:
+    tags = {"noria:pipeline": job.pipeline, "noria:run": job.run_id, "noria:stage": job.stage}
+    return {
+        "ResourceName": f"{job.pipeline}-{job.run_id}-{job.stage}",
+        "ResourceType": "Job",
+        "Tags": json.dumps(tags),
+        focus.PIPELINE: job.pipeline,
+        focus.RUN: job.run_id,
+        focus.STAGE: job.stage,
+        focus.MACHINE: job.usage.machine,
+        focus.OUTCOME: job.outcome,
+    }
+
+
+def _figures(job: JobUsage) -> dict[str, Any]:
+    paid, used = job.usage.vcpu_seconds, job.usage.cpu_seconds
+    idle = min(1.0, max(0.0, 1 - used / paid)) if paid else None
+    return {focus.VCPU_SECONDS: paid, focus.CPU_SECONDS: used, focus.IDLE_SHARE: idle}
+
+
+def _lake_service(workspace: Workspace) -> tuple[str, str]:
+    is_remote = workspace.lake.root.startswith(("abfs://", "abfss://"))
+    return "Storage", "Azure Data Lake Storage" if is_remote else "Local Disk"
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(str(value))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

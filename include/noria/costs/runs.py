@@ -1,0 +1,88 @@
+"""What each run cost, from rows that were metered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from noria.costs import focus
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_GROUP = (focus.PIPELINE, focus.RUN, "BillingCurrency", focus.DAY, focus.STAGE, focus.OUTCOME)
+_WORST = ("killed", "failed", "done")
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """One run.
+
+    Attributes:
+        pipeline: Whose run it was.
+        run_id: Its id.
+        day: The day (UTC) on which its first job ended.
+        currency: Of its costs.
+        cost: Of all its jobs, failed attempts included.
+        by_stage: The same by stage.
+        vcpu_seconds: What was paid for.
+        cpu_seconds: What was used of it.
+        outcome: `done` where each stage that was tried ended well at last, else `failed` or `killed`.
+    """
+
+    pipeline: str
+    run_id: str
+    day: date
+    currency: str
+    cost: Decimal
+    by_stage: Mapping[str, Decimal]
+    vcpu_seconds: float
+    cpu_seconds: float
+    outcome: str
+
+
+def run_costs(rows: pa.Table) -> list[RunCost]:
+    """What each run cost, by day and then by name; a run whose rows are in two currencies is there twice.
+
+    Args:
+        rows: Metered ones, in the FOCUS layout; those that belong to no run are left out.
+    """
+    import pyarrow.compute as pc
+
+    of_runs = rows.filter(pc.is_valid(rows[focus.RUN]))
+    sums = [("EffectiveCost", "sum"), (focus.VCPU_SECONDS, "sum"), (focus.CPU_SECONDS, "sum")]
+    grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for line in of_runs.group_by(_GROUP).aggregate(sums).to_pylist():
+        key = (line[focus.PIPELINE], line[focus.RUN], line["BillingCurrency"])
+        grouped.setdefault(key, []).append(line)
+    found = [_run(*key, lines) for key, lines in grouped.items()]
+    return sorted(found, key=lambda run: (run.day, run.pipeline, run.run_id, run.currency))
+
+
+def _run(pipeline: str, run_id: str, currency: str, lines: list[dict[str, Any]]) -> RunCost:
+    by_stage: dict[str, Decimal] = {}
+    outcomes: dict[str, set[str]] = {}
+    for line in lines:
+        stage = line[focus.STAGE] or ""
+        by_stage[stage] = by_stage.get(stage, Decimal(0)) + line["EffectiveCost_sum"]
+        outcomes.setdefault(stage, set()).add(line[focus.OUTCOME] or "done")
+    return RunCost(
+        pipeline=pipeline,
+        run_id=run_id,
+        day=min(date.fromisoformat(line[focus.DAY]) for line in lines),
+        currency=currency,
+        cost=sum(by_stage.values(), Decimal(0)),
+        by_stage=by_stage,
+        vcpu_seconds=sum(line[f"{focus.VCPU_SECONDS}_sum"] or 0.0 for line in lines),
+        cpu_seconds=sum(line[f"{focus.CPU_SECONDS}_sum"] or 0.0 for line in lines),
+        outcome=_outcome(outcomes.values()),
+    )
+
+
+def _outcome(of_stages: Iterable[set[str]]) -> str:
+    """A stage that was done in the end is done, whatever its earlier attempts came to."""
+    ends = {"done" if "done" in outcomes else min(outcomes, key=_WORST.index) for outcomes in of_stages}
+    return min(ends, key=_WORST.index)
