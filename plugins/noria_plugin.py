@@ -1,10 +1,10 @@
-"""Registers what `noria.airflow` offers to Airflow: pages, the tab of a DAG run, links on tasks."""
+"""Registers what `noria.airflow` offers to Airflow: pages, tabs of a DAG run, the entry Costs, links on tasks."""
 
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from noria.airflow.links import PREFIX, DataDocsLink, ReportLink
+from noria.airflow.links import PREFIX, CostReportLink, DataDocsLink, ReportLink
 
 
 async def late_app(scope: Any, receive: Any, send: Any) -> None:
@@ -15,7 +15,7 @@ async def late_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class NoriaPlugin(AirflowPlugin):
-    """Reports in the Airflow UI."""
+    """Reports in the Airflow UI, of runs and of what they cost."""
 
     name = "noria"
     fastapi_apps: ClassVar = [{"app": late_app, "url_prefix": PREFIX, "name": "Noria"}]
@@ -32,5 +32,11 @@ class NoriaPlugin(AirflowPlugin):
             "destination": "dag_run",
             "url_route": "noria-data-docs",
         },
+        {
+            "name": "Costs",
+            "href": f"{PREFIX.lstrip('/')}/costs",
+            "destination": "nav",
+            "url_route": "noria-costs",
+        },
     ]
-    operator_extra_links: ClassVar = [ReportLink(), DataDocsLink()]
+    operator_extra_links: ClassVar = [ReportLink(), DataDocsLink(), CostReportLink()]

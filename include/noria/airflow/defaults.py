@@ -15,6 +15,7 @@ class Tag(enum.StrEnum):
     NORIA = "noria"
     RETRAIN = "retrain"
     ROLLBACK = "rollback"
+    COSTS = "costs"
 
 
 RETRAIN_SUFFIX = "__retrain"
@@ -27,12 +28,19 @@ FORM_FIELDS = ("training_share", "trials", "seed", "source", "dry_run")
 """Fields of the trigger form that have a value of their own; all else goes into its `overrides`."""
 RETRAIN_TAGS = (Tag.NORIA.value, Tag.RETRAIN.value)
 ROLLBACK_TAGS = (Tag.NORIA.value, Tag.ROLLBACK.value)
+COSTS_DAG = "export_costs"
+"""Id of the nightly DAG. Whoever may read it may see the cost report, which shows all pipelines."""
+COSTS_TAGS = (Tag.NORIA.value, Tag.COSTS.value)
 
 
 def task_defaults(pipeline: Pipeline) -> dict[str, Any]:
     """`default_args` of a pipeline's DAGs."""
+    return {"owner": pipeline.owner, **retries()}
+
+
+def retries() -> dict[str, Any]:
+    """How often and for how long a task is tried."""
     return {
-        "owner": pipeline.owner,
         "retries": 2,
         "retry_delay": timedelta(seconds=10),
         "retry_exponential_backoff": True,

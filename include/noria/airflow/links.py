@@ -1,4 +1,4 @@
-"""Addresses in the Airflow UI: a run, its report, its Data Docs."""
+"""Addresses in the Airflow UI: a run, its report, its Data Docs, the cost report."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def data_docs_url(dag_id: str, run_id: str) -> str:
     return f"{_base_url()}{PREFIX}/{_run_path(dag_id, run_id)}/data-docs"
 
 
+def costs_url() -> str:
+    """Address of the newest cost report, for those who may read the DAG that makes it."""
+    return f"{_base_url()}{PREFIX}/costs"
+
+
 def approval_url(dag_id: str, run_id: str, task_id: str) -> str:
     """Address of the form where a person answers a task's question, for those who may act on the DAG."""
     return f"{_base_url()}/{_run_path(dag_id, run_id)}/tasks/{quote(task_id, safe='')}/required_actions"
@@ -56,6 +61,16 @@ class DataDocsLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Address of the Data Docs."""
         return data_docs_url(ti_key.dag_id, ti_key.run_id)
+
+
+class CostReportLink(BaseOperatorLink):
+    """Button on a task of the cost export: the newest cost report."""
+
+    name = "Cost report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Address of the page."""
+        return costs_url()
 
 
 def _run_path(dag_id: str, run_id: str) -> str:

@@ -1,7 +1,8 @@
-"""The pages that the plugin adds to Airflow's API server: a run's report and its Data Docs.
+"""The pages that the plugin adds to Airflow's API server: a run's report and its Data Docs, and the cost report.
 
 They are shown to those who may read the DAG, and only files that the run's records name are served. Their addresses
-mirror the lake, so that a page's relative links lead to the other page.
+mirror the lake, so that a page's relative links lead to the other page. The cost report shows all pipelines; who
+may read the DAG that makes it may see it.
 """
 
 import html
@@ -12,7 +13,8 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from noria.airflow.connections import open_workspace
-from noria.airflow.defaults import RETRAIN_SUFFIX
+from noria.airflow.defaults import COSTS_DAG, RETRAIN_SUFFIX
+from noria.airflow.links import PREFIX
 from noria.airflow.pages import find_pages
 from noria.errors import NoriaError
 from noria.pipeline import NAME_PATTERN
@@ -28,6 +30,9 @@ HEADERS = {
     "Cache-Control": "private, no-store",
 }
 RUN = "/dags/{dag_id}/runs/{run_id:path}"
+COSTS_FOLDER = "reports/costs"
+COSTS_PAGE = rf"{COSTS_FOLDER}/\d{{4}}-\d{{2}}-\d{{2}}\.html"
+COSTS_ACCESS = [Depends(requires_access_dag(method="GET", param_dag_id=COSTS_DAG))]
 
 app = FastAPI(
     title="Noria",
@@ -65,6 +70,25 @@ def page(dag_id: str, run_id: str, file: str) -> Response:
     return HTMLResponse(_workspace().lake.read(f"{run}/{file}"), headers=HEADERS)
 
 
+@app.get("/costs", dependencies=COSTS_ACCESS)
+def costs() -> Response:
+    """The newest cost report."""
+    pages = [path for path in _workspace().lake.list(COSTS_FOLDER) if re.fullmatch(COSTS_PAGE, path)]
+    if not pages:
+        text = f"It is written every night by the DAG <code>{COSTS_DAG}</code>; trigger it to have one now."
+        return _page("No cost report yet", f"<p>{text}</p>")
+    return RedirectResponse(f"{PREFIX}/costs/{pages[-1].rpartition('/')[2]}", headers=HEADERS)
+
+
+@app.get("/costs/{file}", dependencies=COSTS_ACCESS)
+def cost_report(file: str) -> Response:
+    """The cost report of a day."""
+    path = f"{COSTS_FOLDER}/{file}"
+    if not re.fullmatch(COSTS_PAGE, path) or not (lake := _workspace().lake).exists(path):
+        return _page("No such cost report", "<p>There is none of that day.</p>")
+    return HTMLResponse(lake.read(path), headers=HEADERS)
+
+
 def _pages(dag_id: str, run_id: str) -> dict[str, str]:
     """The pages that a run has: kind -> path below the run's folder."""
     pipeline, workspace = dag_id.removesuffix(RETRAIN_SUFFIX), _workspace()
@@ -86,10 +110,16 @@ def _workspace() -> Workspace:
 
 
 def _help(title: str, text: str, run_id: str) -> HTMLResponse:
-    body = f"""<!doctype html>
+    body = f"""<p>{text}</p><p>Run <code>{html.escape(run_id)}</code>. While it is under way, the tab “Task Instances”
+shows how far it is; open this page again when it has ended.</p>"""
+    return _page(title, body)
+
+
+def _page(title: str, body: str) -> HTMLResponse:
+    """What is said where there is no page."""
+    page = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 15vh auto; padding: 0 1rem;
 color: #1f2a37; }} @media (prefers-color-scheme: dark) {{ body {{ background: #0b0f14; color: #d7dee8; }} }}</style>
-<h1>{title}</h1><p>{text}</p><p>Run <code>{html.escape(run_id)}</code>. While it is under way, the tab “Task Instances”
-shows how far it is; open this page again when it has ended.</p></html>"""
-    return HTMLResponse(body, status_code=404, headers=HEADERS)
+<h1>{title}</h1>{body}</html>"""
+    return HTMLResponse(page, status_code=404, headers=HEADERS)

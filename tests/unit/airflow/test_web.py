@@ -127,3 +127,46 @@ def test_a_run_without_pages_says_so(client: TestClient, workspace: Workspace, p
 )
 def test_nothing_else_is_served(client: TestClient, run: Run, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+@pytest.fixture
+def cost_reports(workspace: Workspace) -> None:
+    for day in ("2026-11-19", "2026-11-20"):
+        workspace.lake.create(f"reports/costs/{day}.html", f"<h1>Costs of {day}</h1>".encode())
+        workspace.lake.create(f"reports/costs/{day}.json", b"{}")
+    workspace.lake.create("reports/costs/steps/report.json", b"{}")
+
+
+def test_the_newest_cost_report_and_that_of_a_day(client: TestClient, cost_reports: None) -> None:
+    newest = client.get("/noria/costs")
+    assert (newest.status_code, newest.text) == (200, "<h1>Costs of 2026-11-20</h1>")
+    assert newest.url.path == "/noria/costs/2026-11-20.html", "so that its relative links lead to other days"
+    assert "default-src 'none'" in newest.headers["content-security-policy"]
+    assert client.get(newest.url.join("2026-11-19.html")).text == "<h1>Costs of 2026-11-19</h1>"
+
+
+def test_before_the_first_night_it_says_how_to_have_one(client: TestClient, workspace: Workspace) -> None:
+    answer = client.get("/noria/costs")
+    assert answer.status_code == 404
+    assert "No cost report yet" in answer.text
+    assert "export_costs" in answer.text
+
+
+@pytest.mark.parametrize("file", ["2026-11-20.json", "2026-11-21.html", "steps%2Freport.json", "..%2Fx.html", "x.html"])
+def test_of_the_costs_only_pages_are_served(client: TestClient, cost_reports: None, file: str) -> None:
+    assert client.get(f"/noria/costs/{file}").status_code == 404
+
+
+@pytest.mark.parametrize("page", ["costs", "costs/2026-11-20.html"])
+def test_costs_are_for_those_who_may_read_the_dag_that_exports_them(
+    client: TestClient, cost_reports: None, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    def only_others(self: SimpleAuthManager, *, method: str, details: object, **_: object) -> bool:
+        return details.id != "export_costs"
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", only_others)
+    assert client.get(f"/noria/{page}").status_code == 403
+    client.headers.pop("Authorization")
+    assert client.get(f"/noria/{page}").status_code == 401

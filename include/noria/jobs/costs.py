@@ -1,0 +1,176 @@
+"""A step of the nightly cost export as a process; every step can be killed and run again. See `noria.jobs.runner`.
+
+A day is a UTC day. Days that earlier nights have missed are caught up, from the first one that was metered; today's is
+not written, since it is not over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from noria.errors import InputError
+from noria.jobs.runner import serve
+from noria.records import Record
+from noria.workspace import Workspace, to_json
+
+log = logging.getLogger(__name__)
+FIGURES = "reports/costs"
+LATE_DAYS = 3
+"""So many of the newest days are metered again each night: a job elsewhere may be accounted for late."""
+_METERING = "metering"
+
+
+class StepRecord(Record):
+    """What a step did, kept in the lake until it runs again.
+
+    Attributes:
+        step: Its name.
+        since, until: First and last day that it looked at; none where nothing was ever metered.
+        days: Those that it changed.
+        waiting: Those whose invoice is not delivered yet.
+        notes: What else there is to say.
+    """
+
+    step: str
+    since: date | None
+    until: date | None
+    days: tuple[date, ...] = ()
+    waiting: tuple[date, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Night:
+    """What one night's steps share.
+
+    Attributes:
+        days: The days to look at, the oldest first.
+        page_url: Where the report's page is shown, or nothing.
+    """
+
+    days: tuple[date, ...]
+    page_url: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step did; see `StepRecord`."""
+
+    days: Sequence[date] = ()
+    waiting: Sequence[date] = ()
+    notes: Sequence[str] = ()
+
+
+def work(args: argparse.Namespace, workspace: Workspace) -> str:
+    """Do a step; the lake path of what it did."""
+    days = days_to_do(args.since, args.until, workspace)
+    done = STEPS[args.step](Night(days, args.page_url), workspace)
+    for note in done.notes:
+        log.info("%s", note)
+    record = StepRecord(
+        step=args.step,
+        since=days[0] if days else None,
+        until=days[-1] if days else None,
+        days=tuple(done.days),
+        waiting=tuple(done.waiting),
+        notes=tuple(done.notes),
+    )
+    path = step_path(args.step)
+    workspace.lake.replace(path, to_json(record))
+    return path
+
+
+def step_path(step: str) -> str:
+    """Lake path of what a step did last."""
+    return f"{FIGURES}/steps/{step}.json"
+
+
+def days_to_do(since: date | None, until: date | None, workspace: Workspace) -> tuple[date, ...]:
+    """Every day from the first one that was metered to yesterday; or from and to the days that are named.
+
+    Raises:
+        InputError: The days named are the wrong way round, or not over yet.
+    """
+    yesterday = workspace.clock().astimezone(UTC).date() - timedelta(days=1)
+    last = until or yesterday
+    if last > yesterday:
+        raise InputError(f"--until {last}", expected=f"a day that is over, so {yesterday} (UTC) at the latest")
+    first = since or first_metered(workspace)
+    if first is None:
+        return ()
+    if since and first > last:
+        raise InputError(f"--since {first} --until {last}", expected="the earlier day first")
+    return tuple(first + timedelta(days=number) for number in range((last - first).days + 1))
+
+
+def first_metered(workspace: Workspace) -> date | None:
+    """The first day that a job was metered on, or none."""
+    first = next(iter(workspace.lake.list(_METERING)), None)
+    return date.fromisoformat(first.split("/")[1]) if first else None
+
+
+def meter(night: Night, workspace: Workspace) -> Done:
+    """Price what jobs used, day by day."""
+    from noria.costs.metering import meter_days
+    from noria.costs.sheet import load_sheet
+    from noria.costs.table import open_metered
+
+    sheet = load_sheet(workspace.settings.costs_file)
+    standing = open_metered(workspace).submitted(night.days)
+    due = [day for day in night.days if day not in standing or day in night.days[-LATE_DAYS:]]
+    written: list[date] = []
+    for number, day in enumerate(due, 1):
+        written += meter_days(workspace, sheet, [day])
+        log.info("%s of %s days", number, len(due))
+    return Done(days=written, notes=() if due else ("every day is priced",))
+
+
+def export(night: Night, workspace: Workspace) -> Done:
+    """Have Azure deliver what it has invoiced for the days that are missing."""
+    raise NotImplementedError
+
+
+def ingest(night: Night, workspace: Workspace) -> Done:
+    """Take delivered invoices into the table."""
+    raise NotImplementedError
+
+
+def budgets(night: Night, workspace: Workspace) -> Done:
+    """Judge what was spent; tell what has passed a threshold."""
+    raise NotImplementedError
+
+
+def report(night: Night, workspace: Workspace) -> Done:
+    """Write the page and mail its key lines."""
+    raise NotImplementedError
+
+
+STEPS: dict[str, Callable[[Night, Workspace], Done]] = {
+    "meter": meter,
+    "export": export,
+    "ingest": ingest,
+    "budgets": budgets,
+    "report": report,
+}
+
+
+def main() -> None:
+    """Parse the arguments and do a step."""
+    parser = argparse.ArgumentParser(prog="python -m noria.jobs.costs", description="A step of the cost export.")
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("--since", type=_day, metavar="DAY", help="first day; default: the first one that was metered")
+    parser.add_argument("--until", type=_day, metavar="DAY", help="last day; default: yesterday (UTC)")
+    parser.add_argument("--page-url", default="", metavar="URL", help="where the report's page is shown, for the mail")
+    serve("costs", parser, work)
+
+
+def _day(text: str) -> date | None:
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date() if text else None
+
+
+if __name__ == "__main__":
+    main()
