@@ -1,32 +1,38 @@
-"""Delta tables in a lake, on any back end: read by partition, added to and never changed.
+"""Delta tables in a lake, on any back end: read by partition, added to, or replaced by whole partitions.
 
 The package deltalake works in a scratch folder that mirrors the table's log from its last checkpoint on, and the files
-of the partition that is asked for. What it writes there goes to the lake in an order that leaves the table old or new,
-wherever it is interrupted: the data file, then the commit by exclusive create, which is Delta's own rule for writers
-(https://github.com/delta-io/delta/blob/master/PROTOCOL.md), then now and then a checkpoint, and last the file that
-points at it. A data file without its commit is part of no table.
+of the partitions that are read; a partition is replaced without them. What it writes there goes to the lake in an order
+that leaves the table old or new, wherever it is interrupted: the data files, then the commit by exclusive create, which
+is Delta's own rule for writers (https://github.com/delta-io/delta/blob/master/PROTOCOL.md), then now and then a
+checkpoint, and last the file that points at it. A data file without its commit is part of no table.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noria.errors import BusyError, StorageError
 from noria.lake.base import Lake
+from noria.lake.partitions import PartFile, write_partitions
 from noria.lake.scratch import scratch
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from deltalake import DeltaTable
+    from pyarrow.dataset import Dataset
 
 COMMITS_PER_CHECKPOINT = 20
 _LOG, _LAST_CHECKPOINT = "_delta_log", "_last_checkpoint"
@@ -34,8 +40,44 @@ _ATTEMPTS = 12
 _LONGEST_WAIT_SECONDS = 2.0
 _READS_AT_ONCE = 16
 _LONGEST_MESSAGE = 300
+_SMALL_BYTES = 100_000
+"""A file up to this size is fetched by one request."""
 
 Rows = Callable[["pa.Table | None"], "pa.Table | None"]
+Where = Sequence[tuple[str, str, str]]
+"""Conditions on partition columns, all of them to be met: column, `=`, `<`, `<=`, `>` or `>=`, value."""
+Transactions = Mapping[str, int]
+"""Version of each application transaction that stands in a table, by its id."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is made.
+
+    Attributes:
+        schema: Its columns; those of a table that stands are kept beside them.
+        partition_by: Columns that it is partitioned by, all text; the first one says what is replaced together.
+        configuration: Properties of the table, `delta.` and so on.
+    """
+
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    configuration: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table's history.
+
+    Attributes:
+        version: Its number.
+        at: When it was written, by the writer's clock (UTC).
+        facts: What its writer noted: the operation, and what `replace` was given.
+    """
+
+    version: int
+    at: datetime
+    facts: Mapping[str, Any]
 
 
 def read(lake: Lake, path: str, partition: Mapping[str, str], tmp: Path | None = None) -> pa.Table | None:
@@ -50,8 +92,103 @@ def read(lake: Lake, path: str, partition: Mapping[str, str], tmp: Path | None =
     Raises:
         StorageError: The table cannot be read, or a file of it is gone.
     """
+    where = [(column, "=", value) for column, value in partition.items()]
+    with scan(lake, path, where, tmp) as rows:
+        return None if rows is None else rows.to_table()
+
+
+@contextmanager
+def scan(lake: Lake, path: str, where: Where, tmp: Path | None = None) -> Iterator[Dataset | None]:
+    """The partitions that meet all conditions, to be read while the context lasts; none if there is no table.
+
+    Args:
+        lake: Where the table is.
+        path: Lake path of the table's folder.
+        where: Conditions; a file of no such partition is not fetched.
+        tmp: Folder on local disk for files while they are read; without it the system's.
+
+    Raises:
+        StorageError: The table cannot be read, or a file of it is gone.
+    """
+    with _mirror(lake, path, tmp) as mirror, mirror.explained():
+        yield mirror.dataset(where)
+
+
+def transactions(lake: Lake, path: str, tmp: Path | None = None) -> Transactions:
+    """What stands in the table of application transactions; nothing if there is no table.
+
+    Raises:
+        StorageError: The table's log cannot be read.
+    """
     with _mirror(lake, path, tmp) as mirror:
-        return mirror.rows(partition)
+        return mirror.transactions()
+
+
+def history(lake: Lake, path: str) -> Iterator[Commit]:
+    """All commits of a table, the first one first.
+
+    Raises:
+        StorageError: A commit cannot be read.
+    """
+    folder = f"{path}/{_LOG}"
+    files = [file for file in lake.list(folder) if file.endswith(".json")]
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        for file, data in zip(files, pool.map(lake.read, files), strict=True):
+            try:
+                actions = [json.loads(line) for line in data.splitlines() if line.strip()]
+                facts: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+                at = datetime.fromtimestamp(facts.get("timestamp", 0) / 1000, UTC)
+                yield Commit(version=int(Path(file).stem), at=at, facts=facts)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise _unreadable(lake, path, f"{Path(file).name} says nothing that can be understood") from error
+
+
+def replace(
+    lake: Lake,
+    path: str,
+    layout: Layout,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    choose: Callable[[Transactions], Mapping[str, tuple[str, int]]],
+    notes: Callable[[Collection[str]], Mapping[str, Any]],
+    tmp: Path | None = None,
+) -> list[str]:
+    """Put rows in the place of all that some partitions hold, in one commit; the table is made where there is none.
+
+    Other partitions are neither fetched nor changed. Memory is bounded, however many rows there are.
+
+    Args:
+        lake: Where the table is.
+        path: Lake path of the table's folder.
+        layout: How the table is made; columns that it has not are added to it.
+        batches: The rows, all columns of `layout` in its order; read once. Rows of other partitions than the chosen
+            ones are left out.
+        choose: Given the transactions that stand, the values of the first partition column to replace, each with the id
+            and version of the transaction that is written with it. It is asked again where another writer was quicker,
+            and may then choose less, never more.
+        notes: Given the values that are replaced, what is noted in the commit; asked after all rows were read.
+        tmp: Folder on local disk for files while they are written; without it the system's.
+
+    Returns:
+        The values whose partitions were replaced.
+
+    Raises:
+        BusyError: Other writers were quicker each time.
+        StorageError: The table cannot be read or written.
+    """
+    with _mirror(lake, path, tmp) as mirror:
+        chosen = choose(mirror.transactions())
+        if not chosen:
+            return []
+        files = mirror.write(layout, batches, chosen)
+        for _ in mirror.attempts():
+            chosen = choose(mirror.transactions())
+            if not chosen or mirror.commit_files(layout, files, chosen, notes(chosen)):
+                break
+        else:
+            raise mirror.busy()
+        mirror.forget(file for file in files if file.values[0] not in chosen)
+        return list(chosen)
 
 
 def append(lake: Lake, path: str, rows: Rows, partition: Mapping[str, str], tmp: Path | None = None) -> bool:
@@ -72,19 +209,15 @@ def append(lake: Lake, path: str, rows: Rows, partition: Mapping[str, str], tmp:
         BusyError: Other writers were quicker each time.
         StorageError: The table cannot be read or written, or a file of it is gone.
     """
+    where = [(column, "=", value) for column, value in partition.items()]
     with _mirror(lake, path, tmp) as mirror:
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(random.uniform(0, min(_LONGEST_WAIT_SECONDS, 0.05 * 2**attempt)))  # noqa: S311
-                mirror.refresh()
-            table = rows(mirror.rows(partition))
+        for _ in mirror.attempts():
+            table = rows(mirror.rows(where))
             if table is None:
                 return False
             if mirror.commit(table, list(partition)):
                 return True
-    raise BusyError(
-        f"other writers of the table {lake.url(path)} were quicker {_ATTEMPTS} times", remedy="Run again in a moment."
-    )
+        raise mirror.busy()
 
 
 class _Mirror:
@@ -102,36 +235,128 @@ class _Mirror:
         while self._fetch(f"{_LOG}/{self._version + 1:020}.json"):
             self._version += 1
 
-    def rows(self, partition: Mapping[str, str]) -> pa.Table | None:
-        """Rows of one partition; none if there is no table."""
+    def attempts(self) -> Iterator[int]:
+        """Numbers of tries to commit; after each that failed the log is fetched as it is then."""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0, min(_LONGEST_WAIT_SECONDS, 0.05 * 2**attempt)))  # noqa: S311
+                self.refresh()
+            yield attempt
+
+    def busy(self) -> BusyError:
+        """What is raised when all attempts were in vain."""
+        return BusyError(
+            f"other writers of the table {self._lake.url(self._path)} were quicker {_ATTEMPTS} times",
+            remedy="Run again in a moment.",
+        )
+
+    def rows(self, where: Where) -> pa.Table | None:
+        """Rows of some partitions; none if there is no table."""
+        with self.explained():
+            found = self.dataset(where)
+            return None if found is None else found.to_table()
+
+    def dataset(self, where: Where) -> Dataset | None:
+        """Some partitions, with their files fetched; none if there is no table."""
         if self._version < 0:
             return None
         from deltalake import DeltaTable
+        from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
-        chosen = [(column, "=", value) for column, value in partition.items()]
-        with self._explained():
+        chosen = list(where)
+        with self.explained():
             table = DeltaTable(self._folder)
             files = [self._relative(uri) for uri in table.file_uris(file_pruning_predicate=chosen)]
+            large = self._large(table)
             with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-                found = list(pool.map(self._fetch, files))
+                found = list(pool.map(lambda file: (self._link if file in large else self._fetch)(file), files))
             if lost := [file for file, there in zip(files, found, strict=True) if not there]:
                 raise StorageError(
                     f"the table {self._lake.url(self._path)} has lost its file {lost[0]}",
                     remedy="Restore it from a backup, or undelete it in the storage account.",
                 )
-            return table.to_pyarrow_dataset(file_pruning_predicate=chosen).to_table()
+            local = SubTreeFileSystem(str(self._folder), LocalFileSystem())
+            return table.to_pyarrow_dataset(file_pruning_predicate=chosen, filesystem=local)
+
+    def transactions(self) -> dict[str, int]:
+        """Application transactions that stand; read in one pass, where the package asks the log once for each."""
+        import pyarrow.parquet as pq
+
+        log = self._folder / _LOG
+        with self.explained():
+            found: dict[str, int] = {}
+            for file in log.glob("*.checkpoint*.parquet"):
+                rows = pq.read_table(file, columns=["txn"])["txn"].drop_null().to_pylist()
+                found |= {row["appId"]: row["version"] for row in rows}
+            for file in sorted(log.glob("*.json")):
+                for line in file.read_bytes().splitlines():
+                    if b'"txn"' in line and (row := json.loads(line).get("txn")):
+                        found[row["appId"]] = row["version"]
+            return found
+
+    def write(self, layout: Layout, batches: Iterable[pa.RecordBatch], chosen: Collection[str]) -> list[PartFile]:
+        """Data files with the rows of these partitions; they are in the lake then, and part of no table yet."""
+        files = write_partitions(self._folder, layout.partition_by, batches, chosen)
+        with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+            list(pool.map(lambda file: self._lake.put(self._folder / file.path, f"{self._path}/{file.path}"), files))
+        return files
+
+    def commit_files(
+        self,
+        layout: Layout,
+        files: Sequence[PartFile],
+        chosen: Mapping[str, tuple[str, int]],
+        facts: Mapping[str, Any],
+    ) -> bool:
+        """Put files in the place of what these partitions hold; False where that version is somebody else's already."""
+        from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
+
+        if self._version < 0 and not self._begin(layout):
+            return False
+        with self.explained():
+            before = set(self._files())
+            table = DeltaTable(self._folder)
+            schema = Schema.from_arrow(_merged(_schema_of(table), layout.schema))
+            column = layout.partition_by[0]
+            table.create_write_transaction(
+                [file.added(layout.partition_by) for file in files if file.values[0] in chosen],
+                mode="overwrite",
+                schema=schema,
+                partition_by=list(layout.partition_by),
+                partition_filters=[(column, "in", list(chosen))],
+                commit_properties=CommitProperties(
+                    custom_metadata=dict(facts),
+                    app_transactions=[Transaction(name, version) for name, version in chosen.values()],
+                ),
+                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
+            )
+        return self._publish(sorted(set(self._files()) - before))
+
+    def forget(self, files: Iterable[PartFile]) -> None:
+        """Remove data files that no commit took."""
+        for file in files:
+            self._lake.remove(f"{self._path}/{file.path}")
+
+    def _begin(self, layout: Layout) -> bool:
+        """Make the table, without rows; False where somebody else was quicker."""
+        from deltalake import DeltaTable, Schema
+
+        with self.explained():
+            DeltaTable.create(
+                self._folder,
+                schema=Schema.from_arrow(layout.schema),
+                partition_by=list(layout.partition_by),
+                configuration={**_properties(), **layout.configuration},
+            )
+        return self._publish([])
 
     def commit(self, table: pa.Table, partition_by: list[str]) -> bool:
         """Add rows as the next version; False where that version is somebody else's already."""
         from deltalake import PostCommitHookProperties, write_deltalake
 
         before = set(self._files())
-        properties = {
-            "delta.appendOnly": "true",
-            "delta.checkpointInterval": str(COMMITS_PER_CHECKPOINT),
-            "delta.dataSkippingNumIndexedCols": "0",  # files are small: reading their statistics takes longer
-        }
-        with self._explained():
+        properties = {**_properties(), "delta.appendOnly": "true"}
+        with self.explained():
             write_deltalake(
                 self._folder,
                 table,
@@ -142,17 +367,21 @@ class _Mirror:
                 post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
             )
         made = sorted(set(self._files()) - before)
-        commit = f"{_LOG}/{self._version + 1:020}.json"
         for file in made:
             if not file.startswith(_LOG):
                 self._lake.put(self._folder / file, f"{self._path}/{file}")
+        return self._publish(made)
+
+    def _publish(self, made: Sequence[str]) -> bool:
+        """Give the lake the commit that the mirror has, and its checkpoint if it was due one."""
+        commit = f"{_LOG}/{self._version + 1:020}.json"
         if not self._lake.create(f"{self._path}/{commit}", (self._folder / commit).read_bytes()):
             return False
         self._version += 1
         self._publish_checkpoint(made)
         return True
 
-    def _publish_checkpoint(self, made: list[str]) -> None:
+    def _publish_checkpoint(self, made: Sequence[str]) -> None:
         """A checkpoint that this commit was due, and then what points at it."""
         checkpoints = [file for file in made if file.startswith(f"{_LOG}/{self._version:020}.checkpoint")]
         for file in checkpoints:
@@ -190,6 +419,29 @@ class _Mirror:
         local.write_bytes(data)
         return True
 
+    def _large(self, table: DeltaTable) -> set[str]:
+        """Data files of a table that do not fit into memory many at a time."""
+        import pyarrow as pa
+
+        known = pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes"]).to_pylist()
+        return {urllib.parse.unquote(row["path"]) for row in known if row["size_bytes"] > _SMALL_BYTES}
+
+    def _link(self, file: str) -> bool:
+        """Like `_fetch`, for a file that is not to pass through memory, nor to be copied where a link will do."""
+        local = self._folder / file
+        if local.exists():
+            return True
+        local.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._lake.local(f"{self._path}/{file}") as here:
+                try:
+                    os.link(here, local)
+                except OSError:  # another disk, or links are not allowed
+                    shutil.copyfile(here, local)
+        except FileNotFoundError:
+            return False
+        return True
+
     def _files(self) -> Iterator[str]:
         return (file.relative_to(self._folder).as_posix() for file in self._folder.rglob("*") if file.is_file())
 
@@ -198,7 +450,7 @@ class _Mirror:
         return path.relative_to(self._folder).as_posix()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         from deltalake.exceptions import DeltaError
         from pyarrow import ArrowException
 
@@ -208,11 +460,36 @@ class _Mirror:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: object) -> StorageError:
-        words = str(error).splitlines() or [type(error).__name__]  # a backtrace may follow
-        return StorageError(
-            f"the Delta table {self._lake.url(self._path)} cannot be used: {words[0][:_LONGEST_MESSAGE]}",
-            remedy="If another program writes to it, see that it only adds rows; else restore it from a backup.",
-        )
+        return _unreadable(self._lake, self._path, error)
+
+
+def _unreadable(lake: Lake, path: str, error: object) -> StorageError:
+    words = str(error).splitlines() or [type(error).__name__]  # a backtrace may follow
+    return StorageError(
+        f"the Delta table {lake.url(path)} cannot be used: {words[0][:_LONGEST_MESSAGE]}",
+        remedy="If another program writes to it, see that it only adds rows; else restore it from a backup.",
+    )
+
+
+def _properties() -> dict[str, str]:
+    return {
+        "delta.checkpointInterval": str(COMMITS_PER_CHECKPOINT),
+        "delta.dataSkippingNumIndexedCols": "0",  # files are small: reading their statistics takes longer
+    }
+
+
+def _merged(stands: pa.Schema, given: pa.Schema) -> pa.Schema:
+    """Columns that a table has, and those of another schema that it has not."""
+    import pyarrow as pa
+
+    known = set(stands.names)
+    return pa.schema([*stands, *(field for field in given if field.name not in known)])
+
+
+def _schema_of(table: DeltaTable) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(table.schema().to_arrow())
 
 
 @contextmanager
