@@ -32,6 +32,9 @@ class MachinePrice(Priced):
     per_vcpu_hour: Price | None = Field(None, description="For one vCPU (a vCore) for one hour.")
     per_node_hour: Price | None = Field(None, description="For a whole node for one hour; needs vcpus.")
     vcpus: int | None = Field(None, gt=0, description="vCPUs of a node.")
+    memory_gb: Annotated[Decimal, Field(gt=0, le=100_000)] | None = Field(
+        None, description="Gibibytes of memory of a node; with it the report finds nodes that are too large."
+    )
     per_memory_gb_hour: Price | None = Field(
         None, description="For a gibibyte of memory for one hour, where memory is paid for by itself."
     )

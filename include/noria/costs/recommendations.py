@@ -1,0 +1,198 @@
+"""Waste, found: each recommendation says in words what to do, what the last 30 days would have cost less, and how that
+was reckoned. What is below a cent is no recommendation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Literal
+
+from noria.costs.efficiency import RunFacts, is_near
+from noria.costs.reconcile import Reconciliation
+from noria.costs.runs import RunCost
+from noria.costs.sheet import MachinePrice, PriceSheet
+from noria.records import Record
+
+LEAST_SAVING = Decimal("0.01")
+BUSY = 0.8
+"""The share of its vCPUs that a job can be expected to keep busy."""
+_FAR_BELOW = 0.5
+_LEAST_RUNS = 3
+_LEAST_STREAK = 5
+_GIBIBYTE = 2**30
+
+
+class Recommendation(Record):
+    """One thing to do."""
+
+    kind: Literal["idle compute", "idle nodes", "hopeless trials", "needless retraining", "oversize node"]
+    pipeline: str | None
+    currency: str
+    saving: Decimal
+    """What the last 30 days would have cost less."""
+    advice: str
+    """What was found, and what to do."""
+    reckoned: str
+    """How the saving was found."""
+
+
+def recommend(
+    runs: Sequence[RunCost],
+    known: Sequence[RunFacts],
+    sheet: PriceSheet,
+    reconciliations: Sequence[Reconciliation] = (),
+) -> list[Recommendation]:
+    """All that is worth a cent a month, the greatest saving first.
+
+    Args:
+        runs: All runs of 30 days.
+        known: What those came to whose records stand, the oldest first.
+        sheet: The price sheet, which knows the nodes.
+        reconciliations: Estimate beside invoice over these days.
+    """
+    found: list[Recommendation] = []
+    for pipeline, currency in sorted({(run.pipeline, run.currency) for run in runs}):
+        own = [run for run in runs if (run.pipeline, run.currency) == (pipeline, currency)]
+        facts = [f for f in known if (f.cost.pipeline, f.cost.currency) == (pipeline, currency)]
+        oversize = list(_oversize_node(facts, sheet))
+        found += [*oversize, *_needless_retraining(facts), *_hopeless_trials(facts)]
+        if not oversize:  # a smaller node is the remedy for both, and its saving counts once
+            found += _idle_compute(own)
+    found += [r for reconciliation in reconciliations for r in _idle_nodes(reconciliation)]
+    return sorted((r for r in found if r.saving >= LEAST_SAVING), key=lambda r: (-r.saving, r.pipeline or "", r.kind))
+
+
+def _idle_compute(runs: Sequence[RunCost]) -> Iterator[Recommendation]:
+    paid, used = sum(run.vcpu_seconds for run in runs), sum(run.cpu_seconds for run in runs)
+    if not paid or used >= BUSY * paid:
+        return
+    cost = sum((run.cost for run in runs), Decimal(0))
+    yield Recommendation(
+        kind="idle compute",
+        pipeline=runs[0].pipeline,
+        currency=runs[0].currency,
+        saving=cost * Decimal(str(1 - used / (BUSY * paid))),
+        advice=f"Its jobs used {used / paid:.0%} of the vCPU time that was paid for. Give them fewer vCPUs, or more "
+        "workers that search at once (tuning.workers).",
+        reckoned=f"{paid / 3600:.2g} vCPU hours were paid for and {used / 3600:.2g} used; at {BUSY:.0%} the same work "
+        "takes so much less.",
+    )
+
+
+def _oversize_node(known: Sequence[RunFacts], sheet: PriceSheet) -> Iterator[Recommendation]:
+    by_machine: Mapping[str, list[RunFacts]] = defaultdict(list)
+    for fact in known:
+        if fact.train_usage is not None:
+            by_machine[fact.train_usage.machine].append(fact)
+    for machine, facts in by_machine.items():
+        price = sheet.machines.get(machine)
+        if price is None or price.memory_gb is None or len(facts) < _LEAST_RUNS:
+            continue
+        busy, memory = _peaks(facts, price)
+        if busy >= _FAR_BELOW or memory >= _FAR_BELOW:
+            continue
+        cost = sum((fact.cost.by_stage.get("train", Decimal(0)) for fact in facts), Decimal(0))
+        yield Recommendation(
+            kind="oversize node",
+            pipeline=facts[0].cost.pipeline,
+            currency=facts[0].cost.currency,
+            saving=cost / 2,
+            advice=f"Its trainings keep {busy:.0%} of {machine} busy at most and need {memory:.0%} of its memory. "
+            "Train on a node of half the size.",
+            reckoned=f"The most of {len(facts)} trainings; a node of half the size costs half of what they did.",
+        )
+
+
+def _peaks(facts: Sequence[RunFacts], price: MachinePrice) -> tuple[float, float]:
+    """The greatest shares of a node's vCPUs and memory that trainings used."""
+    usages = [f.train_usage for f in facts if f.train_usage is not None]
+    size = float(price.memory_gb or 0) * _GIBIBYTE
+    busy = max((u.cpu_seconds / u.vcpu_seconds for u in usages if u.vcpu_seconds), default=1.0)
+    return busy, max(u.peak_rss_bytes for u in usages) / size
+
+
+def _hopeless_trials(known: Sequence[RunFacts]) -> Iterator[Recommendation]:
+    searched = [(f, f.candidate) for f in known if f.candidate is not None]
+    if len(searched) < _LEAST_RUNS:
+        return
+    families = {c.name for _, candidate in searched for c in candidate.contenders if c.trials}
+    for family in sorted(families):
+        tried = [(f, c) for f, c in searched if any(x.name == family and x.trials for x in c.contenders)]
+        if len(tried) < _LEAST_RUNS or any(is_near(candidate, family) for _, candidate in tried):
+            continue
+        saving, seconds = Decimal(0), 0.0
+        for fact, candidate in tried:
+            own = sum(c.seconds for c in candidate.contenders if c.name == family)
+            whole = sum(c.seconds for c in candidate.contenders)
+            seconds += own
+            saving += fact.cost.by_stage.get("train", Decimal(0)) * Decimal(str(own / whole if whole else 0))
+        yield Recommendation(
+            kind="hopeless trials",
+            pipeline=tried[0][0].cost.pipeline,
+            currency=tried[0][0].cost.currency,
+            saving=saving,
+            advice=f"{family} never came near the best model in {len(tried)} searches. Take it out of estimators.",
+            reckoned=f"Its share of the seconds of all trials ({seconds:.0f} s), times what the trainings cost.",
+        )
+
+
+def _needless_retraining(known: Sequence[RunFacts]) -> Iterator[Recommendation]:
+    decided = [f for f in known if f.decision is not None]
+    same = {id(now) for before, now in zip(decided, decided[1:], strict=False) if _repeats(before, now)}
+    repeated = [f for f in decided if id(f) in same]
+    if repeated:
+        cost = sum((_after_ingest(f) for f in repeated), Decimal(0))
+        yield Recommendation(
+            kind="needless retraining",
+            pipeline=repeated[0].cost.pipeline,
+            currency=repeated[0].cost.currency,
+            saving=cost,
+            advice=f"{_times(len(repeated))} it was trained on the very data of the run before, by the same code and "
+            "spec, and no model was promoted. Let its schedule follow the data.",
+            reckoned="What these runs cost after ingest.",
+        )
+    streak: list[RunFacts] = []
+    for fact in reversed(decided):
+        if fact.decision is None or fact.decision.new_champion:
+            break
+        if id(fact) not in same:
+            streak.append(fact)
+    if len(streak) >= _LEAST_STREAK:
+        yield Recommendation(
+            kind="needless retraining",
+            pipeline=streak[0].cost.pipeline,
+            currency=streak[0].cost.currency,
+            saving=sum((f.cost.cost for f in streak), Decimal(0)) / 2,
+            advice=f"The last {len(streak)} candidates on new data were kept or rejected. Train half as often.",
+            reckoned="Half of what these runs cost.",
+        )
+
+
+def _repeats(before: RunFacts, now: RunFacts) -> bool:
+    """Whether a run did the same again, and nothing came of it."""
+    if before.snapshot is None or now.snapshot is None or (now.decision is not None and now.decision.new_champion):
+        return False
+    same_data = before.snapshot.sha256 == now.snapshot.sha256
+    return same_data and before.run.code == now.run.code and before.run.pipeline == now.run.pipeline
+
+
+def _after_ingest(fact: RunFacts) -> Decimal:
+    return sum((cost for stage, cost in fact.cost.by_stage.items() if stage != "ingest"), Decimal(0))
+
+
+def _times(count: int) -> str:
+    return "Once" if count == 1 else f"{count} times"
+
+
+def _idle_nodes(reconciliation: Reconciliation) -> Iterator[Recommendation]:
+    idle = reconciliation.total.parts.idle
+    yield Recommendation(
+        kind="idle nodes",
+        pipeline=None,
+        currency=reconciliation.currency,
+        saving=idle,
+        advice="Nodes were paid for while no job ran on them. Let clusters shrink to none sooner, and Spark pools pause.",
+        reckoned=f"The invoice’s node time beyond what jobs were metered to use, over {reconciliation.days} days.",
+    )
