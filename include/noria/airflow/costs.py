@@ -35,7 +35,6 @@ def costs_arguments() -> dict[str, Any]:
         "dag_id": COSTS_DAG,
         "description": "What every run, model and pipeline costs: metered, invoiced, compared with budgets",
         "schedule": "30 3 * * *",
-        "start_date": datetime(2026, 1, 1, tzinfo=UTC),
         "catchup": False,  # one run does all missed days
         "max_active_runs": 1,
         "tags": list(COSTS_TAGS),
