@@ -122,16 +122,14 @@ class CostTable:
         )
         return [date.fromisoformat(day) for day in written]
 
-    def submitted(self, days: Iterable[date], *, metered: bool = False) -> dict[date, datetime]:
-        """When that was submitted which stands for each of these days; days of which nothing stands are left out.
+    def submitted(self, days: Iterable[date]) -> dict[date, datetime]:
+        """When that was submitted which stands for each of these days, its invoice or else its estimates.
 
-        Args:
-            days: The days asked for.
-            metered: Ask for estimates, not for invoices.
+        Days of which nothing stands are left out.
         """
         stands = delta.transactions(self._lake, self._path, self._tmp)
-        origin = METERING if metered else INVOICE
-        found = {day: stands.get(_app(day.isoformat(), origin)) for day in days}
+        names = {day: (_app(day.isoformat(), INVOICE), _app(day.isoformat(), METERING)) for day in days}
+        found = {day: stands.get(invoice, stands.get(metering)) for day, (invoice, metering) in names.items()}
         return {day: _moment(version) for day, version in found.items() if version is not None}
 
     def invoiced_days(self) -> dict[date, datetime]:

@@ -120,7 +120,7 @@ def meter(night: Night, workspace: Workspace) -> Done:
     from noria.costs.table import open_metered
 
     sheet = load_sheet(workspace.settings.costs_file)
-    standing = open_metered(workspace).submitted(night.days, metered=True)
+    standing = open_metered(workspace).submitted(night.days)
     due = [day for day in night.days if day not in standing or day in night.days[-LATE_DAYS:]]
     written: list[date] = []
     for number, day in enumerate(due, 1):
