@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from noria.models.workers import NOT_BEGUN
 from noria.pipeline import Pipeline
 
 NULLABLE = ("soil", "farmer", "watered", "rain", "sown", "measured")
@@ -19,6 +21,8 @@ ESTIMATORS = ("linear", "ridge", "random_forest", "gradient_boosting", "xgboost"
 class InlineWorkers:
     """Functions applied one after the other; what was shared is kept for a look at it."""
 
+    cores = 1
+
     def __init__(self) -> None:
         self.shared: list[Any] = []
         self.jobs = 0
@@ -27,9 +31,15 @@ class InlineWorkers:
         self.shared.append(value)
         return value
 
-    def map(self, function: Callable[[Any, Any], Any], shared: Any, jobs: Sequence[Any]) -> list[Any]:
+    def map(
+        self, function: Callable[[Any, Any], Any], shared: Any, jobs: Sequence[Any], *, until: float | None = None
+    ) -> list[Any]:
         self.jobs += len(jobs)
-        return [self._one(function, shared, job) for job in jobs]
+        results: list[Any] = []
+        for job in jobs:
+            late = results and until is not None and time.monotonic() > until
+            results.append(NOT_BEGUN if late else self._one(function, shared, job))
+        return results
 
     def _one(self, function: Callable[[Any, Any], Any], shared: Any, job: Any) -> Any:
         try:

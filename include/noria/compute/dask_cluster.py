@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noria.compute.meter import available_cores
 from noria.errors import JobError
+from noria.models.workers import NOT_BEGUN
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -40,10 +45,20 @@ class DaskWorkers:
         with _connected():
             return Shared(value, self._client.scatter(value, broadcast=True, hash=False))
 
-    def map(self, function: Callable[[Any, Any], Any], shared: Shared, jobs: Sequence[Any]) -> list[Any]:
+    @cached_property
+    def cores(self) -> int:
+        """Processor cores of all the machines that the workers run on."""
+        with _connected():
+            found: dict[str, int] = self._client.run(available_cores)
+        return sum({urllib.parse.urlsplit(address).hostname: count for address, count in found.items()}.values())
+
+    def map(
+        self, function: Callable[[Any, Any], Any], shared: Shared, jobs: Sequence[Any], *, until: float | None = None
+    ) -> list[Any]:
         """`function(value, job)` for each job; results, or the exceptions they raised, in the order of the jobs.
 
-        A worker that dies is replaced and its jobs run again.
+        A worker that dies is replaced and its jobs run again. Where there is an end, a job is handed out when a worker
+        is free for it; so one that was handed out has begun.
 
         Raises:
             JobError: Workers keep dying over the same job, or the scheduler is lost.
@@ -52,14 +67,41 @@ class DaskWorkers:
         for _attempt in range(_LOST_DATA_ATTEMPTS):
             missing = [i for i in range(len(jobs)) if i not in results]
             with _connected():
-                futures = {i: self._client.submit(function, shared.future, jobs[i], pure=False) for i in missing}
-                for i, future in futures.items():
-                    self._collect(future, i, results)
+                self._run(
+                    lambda i: self._client.submit(function, shared.future, jobs[i], pure=False), missing, results, until
+                )
             if len(results) == len(jobs):
                 return [results[i] for i in range(len(jobs))]
             log.warning("workers died with the data that they held; it is sent again")
             shared.future = self.share(shared.value).future
         raise JobError("Dask workers keep dying", remedy="Often memory ran out: fewer tuning.workers, or fewer rows.")
+
+    def _run(
+        self, submit: Callable[[int], Future], missing: Sequence[int], results: dict[int, Any], until: float | None
+    ) -> None:
+        """Run what is missing, in order; results of those whose data was lost stay missing."""
+        from distributed import as_completed
+
+        running: dict[str, int] = {}
+        waiting = list(reversed(missing))
+        width = len(missing) if until is None else sum(self._client.nthreads().values())
+        ended = as_completed()
+
+        def hand_out() -> None:
+            while waiting and len(running) < width:
+                if until is not None and time.monotonic() > until and (running or results):
+                    results.update(dict.fromkeys(waiting, NOT_BEGUN))
+                    waiting.clear()
+                    return
+                position = waiting.pop()
+                future = submit(position)
+                running[future.key] = position
+                ended.add(future)
+
+        hand_out()
+        for future in ended:
+            self._collect(future, running.pop(future.key), results)
+            hand_out()
 
     def _collect(self, future: Future, position: int, results: dict[int, Any]) -> None:
         from distributed import CancelledError, KilledWorker

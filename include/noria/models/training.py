@@ -15,7 +15,7 @@ from noria.models.holdout import row_set
 from noria.models.tuning import Training, tune
 from noria.models.workers import Workers
 from noria.pipeline import Pipeline, greater_is_better
-from noria.records import Contender, CurvePoint, Metrics, Spread
+from noria.records import Contender, CurvePoint, Metrics, Spread, StoppedBy
 
 log = logging.getLogger(__name__)
 LINEAR = "linear"
@@ -34,7 +34,7 @@ class Trained:
         trials: Trials spent.
         seen: Hashes of all rows that the search tried models on or the model was fitted on (n × 16, sorted): of the
             very arrays that they were given, whatever the rule says.
-        stopped_by_time: Whether the search ended before its budget was spent.
+        stopped_by: What ended the search before all its trials were spent.
     """
 
     chosen: Contender
@@ -44,7 +44,7 @@ class Trained:
     contenders: tuple[Contender, ...]
     learning_curve: tuple[CurvePoint, ...]
     trials: int
-    stopped_by_time: bool = False
+    stopped_by: StoppedBy | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
     )
     trained = _result(contestants, fitted, chosen, curve, split)
     seen = row_set(np.concatenate([given.rows.hashes, trained.seen]))
-    return replace(trained, seen=seen, stopped_by_time=search.stopped_by_time)
+    return replace(trained, seen=seen, stopped_by=search.stopped_by)
 
 
 def _choose(contestants: list[_Contestant], pipeline: Pipeline) -> int:

@@ -1,8 +1,10 @@
 """The search for hyper-parameters, on training rows only.
 
 Optuna is asked and told in fixed rounds: what is asked depends on the rounds before and on the seed alone, never on how
-many workers there are or which one is faster. So one seed gives one result, to the last digit, unless the clock
-stops the search (`tuning.timeout_seconds`): how many rounds fit into that time depends on the machine.
+many workers there are or which one is faster. So one seed gives one result, to the last digit, unless the search is
+stopped by time (`tuning.timeout_seconds`) or by its cap (`tuning.max_vcpu_seconds`): how many trials fit into either
+depends on the machine. Then trials that have not begun are left out, also in the midst of a round; those that run are
+paid for already, so they end and count. The first one always runs.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from noria.models.examples import Examples
 from noria.models.metrics import evaluate
 from noria.models.problem import Problem
 from noria.models.space import Space, default_point, search_space, suggest
-from noria.models.workers import Workers
+from noria.models.workers import NOT_BEGUN, Workers
 from noria.pipeline import EstimatorSpec, Scalar, Tuning, greater_is_better
+from noria.records import StoppedBy
 
 if TYPE_CHECKING:
     import optuna
@@ -67,11 +70,29 @@ class Search:
 
     Attributes:
         best: The best of each family that had a trial that worked.
-        stopped_by_time: Whether it ended before its budget was spent.
+        stopped_by: What ended it before all its trials were spent.
     """
 
     best: list[Tuned]
-    stopped_by_time: bool
+    stopped_by: StoppedBy | None
+
+
+@dataclass(frozen=True)
+class _End:
+    """When the search has to end, by the monotonic clock, and why."""
+
+    at: float
+    cause: StoppedBy
+    words: str
+
+    @classmethod
+    def of(cls, tuning: Tuning, workers: Workers) -> _End:
+        """The earlier one of the time and the cap, counted from now."""
+        now, timeout, cap = time.monotonic(), tuning.timeout_seconds, tuning.max_vcpu_seconds
+        if cap is not None and (seconds := cap / workers.cores) < timeout:
+            held = f"{workers.cores} cores for {seconds:.4g} seconds are {cap:g} vCPU-seconds"
+            return cls(now + seconds, "cap", f"{held} (tuning.max_vcpu_seconds)")
+        return cls(now + timeout, "time", f"{timeout:g} seconds are over (tuning.timeout_seconds)")
 
 
 @dataclass
@@ -131,7 +152,7 @@ def tune(
         shared: A `Training` as the workers share it.
         workers: Where trials run.
         estimators: The families with their spaces.
-        tuning: The budget; every family gets at least one trial.
+        tuning: The budget; every family gets at least one trial, unless the search is stopped before.
         seed: Of samplers, folds and estimators.
 
     Returns:
@@ -140,22 +161,23 @@ def tune(
     Raises:
         InputError: No trial worked.
     """
-    deadline = time.monotonic() + tuning.timeout_seconds
+    end = _End.of(tuning, workers)
     searches = _searches(problem, estimators, tuning.trials, seed)
     total = sum(s.budget for s in searches)
     log.info("tuning: %d trials over %s", total, ", ".join(f"{s.spec.kind} {s.budget}" for s in searches))
     stopped = False
-    while not stopped and (asked := [(s, t) for s in searches for t in _ask(s)]):
+    while not stopped and (asked := _round(searches)):
         points = [{**s.spec.params, **suggest(t, s.space)} for s, t in asked]
         jobs = [TrialJob(s.spec.kind, p, tuning.folds, seed) for (s, _), p in zip(asked, points, strict=True)]
-        results = workers.map(run_trial, shared, jobs)
+        results = workers.map(run_trial, shared, jobs, until=end.at)
         for (search, trial), point, result in zip(asked, points, results, strict=True):
             _tell(search, trial, point, result)
         _report(searches, problem, total)
-        stopped = time.monotonic() > deadline and any(s.spent < s.budget for s in searches)
+        is_over = time.monotonic() > end.at and any(s.spent < s.budget for s in searches)
+        stopped = is_over and any(s.scores for s in searches)
     if stopped:
-        log.warning("tuning stops: %g seconds are over (tuning.timeout_seconds)", tuning.timeout_seconds)
-    return Search(_results(searches, problem), stopped)
+        log.warning("tuning stops after %d of %d trials: %s", sum(s.spent for s in searches), total, end.words)
+    return Search(_results(searches, problem), end.cause if stopped else None)
 
 
 def _searches(problem: Problem, estimators: Sequence[EstimatorSpec], trials: int, seed: int) -> list[_FamilySearch]:
@@ -191,6 +213,12 @@ def _study(problem: Problem, spec: EstimatorSpec, space: Space, seed: int) -> op
     return study
 
 
+def _round(searches: list[_FamilySearch]) -> list[tuple[_FamilySearch, optuna.trial.Trial]]:
+    """Trials of every family, the first of each before the second of any: a round that is cut treats all alike."""
+    asked = [_ask(search) for search in searches]
+    return [(s, t) for i in range(_ROUND_TRIALS) for s, ts in zip(searches, asked, strict=True) for t in ts[i : i + 1]]
+
+
 def _ask(search: _FamilySearch) -> list[optuna.trial.Trial]:
     count = min(_ROUND_TRIALS, search.budget - search.spent)
     search.spent += count
@@ -200,7 +228,9 @@ def _ask(search: _FamilySearch) -> list[optuna.trial.Trial]:
 def _tell(search: _FamilySearch, trial: optuna.trial.Trial, point: dict[str, Scalar | None], result: Any) -> None:
     import optuna
 
-    if isinstance(result, BaseException):
+    if result is NOT_BEGUN:
+        search.spent -= 1
+    elif isinstance(result, BaseException):
         search.last_error = result
         log.warning("trial of %s failed with %s: %s", search.spec.kind, _show(point), result)
     else:
@@ -231,7 +261,8 @@ def _results(searches: list[_FamilySearch], problem: Problem) -> list[Tuned]:
     for search in searches:
         best = search.best(maximise=greater_is_better(problem.primary_metric))
         if best is None:
-            log.warning("%s takes no part: no trial of it worked (%s)", search.spec.kind, search.last_error)
+            why = f"no trial of it worked ({search.last_error})" if search.spent else "the search ended before its turn"
+            log.warning("%s takes no part: %s", search.spec.kind, why)
             continue
         tuned.append(Tuned(search.spec.kind, best[1], best[0], search.spent, search.seconds))
     if not tuned:

@@ -51,6 +51,7 @@ from noria.records.training import (
     CurvePoint,
     HoldoutRule,
     Spread,
+    StoppedBy,
 )
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "Snapshot",
     "Spread",
     "StageRun",
+    "StoppedBy",
     "Usage",
     "ValidationReport",
     "Verdict",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from noria.pipeline import Pipeline, Scalar
 from noria.records.base import Metrics, Record
+
+StoppedBy = Literal["time", "cap"]
+"""`tuning.timeout_seconds` or `tuning.max_vcpu_seconds`."""
 
 
 class Spread(Record):
@@ -70,8 +75,8 @@ class Candidate(Record):
     contenders: tuple[Contender, ...]
     learning_curve: tuple[CurvePoint, ...]
     trials: int
-    stopped_by_time: bool = False
-    """Whether the search ended before its budget was spent (tuning.timeout_seconds)."""
+    stopped_by: StoppedBy | None = None
+    """What ended the search before all its trials were spent."""
     train_rows: int
     holdout_rows: int
     holdout_sha256: str
@@ -91,3 +96,12 @@ class Candidate(Record):
     """Digest of the gate's policy as training found it: a policy that is changed afterwards shows."""
     cluster: str
     """Where it was trained, for people: workers, threads, versions."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _before_there_was_a_cap(cls, record: Any) -> Any:
+        """Older records say only whether it was time."""
+        if isinstance(record, dict) and "stopped_by_time" in record:
+            known = {key: value for key, value in record.items() if key != "stopped_by_time"}
+            return {**known, "stopped_by": "time" if record["stopped_by_time"] else None}
+        return record

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from noria.models.examples import Examples, Split, load_split
 from noria.models.holdout import among, in_holdout, row_hashes
 from noria.models.space import check_estimators
 from noria.models.training import fit_all
-from noria.models.tuning import Training
+from noria.models.tuning import Search, Training, TrialJob, run_trial, tune
 from noria.pipeline import EstimatorSpec, Pipeline
 from tests.support.learning import InlineWorkers, classification, fields, pipeline, write
 
@@ -134,13 +135,63 @@ def test_no_trial_works(tmp_path: Path) -> None:
         fit_all(split, chosen, InlineWorkers())
 
 
-def test_the_time_out_ends_the_search_after_a_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    chosen = spec(RIDGE, trials=50, tuning={"timeout_seconds": 1e-6})
-    split = load_split(write(fields(120), tmp_path / "t.parquet"), chosen)
-    trained = fit_all(split, chosen, InlineWorkers())
-    assert trained.trials == 2 and trained.stopped_by_time and "tuning.timeout_seconds" in caplog.text
-    spent = spec(RIDGE, trials=2, tuning={"timeout_seconds": 1e-6})
-    assert not fit_all(split, spent, InlineWorkers()).stopped_by_time
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that only trials move: each takes a second."""
+    now = [0.0]
+
+    def run(training: Training, job: TrialJob) -> tuple[float, float]:
+        now[0] += 1
+        return run_trial(training, job)
+
+    for module in ("noria.models.tuning", "tests.support.learning"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("noria.models.tuning.run_trial", run)
+    return now
+
+
+@pytest.mark.parametrize(
+    ("bound", "cause"),
+    [
+        ({"max_vcpu_seconds": 13.0}, "cap"),  # of four cores: three seconds and a quarter
+        ({"timeout_seconds": 3.25}, "time"),
+        ({"timeout_seconds": 3.25, "max_vcpu_seconds": 1000}, "time"),
+    ],
+)
+def test_a_search_ends_within_one_trial_of_its_bound_and_keeps_the_best(
+    tmp_path: Path, clock: list[float], caplog: pytest.LogCaptureFixture, bound: dict[str, float], cause: str
+) -> None:
+    split = load_split(write(fields(120), tmp_path / "t.parquet"), spec(RIDGE))
+    workers = InlineWorkers()
+    workers.cores = 4
+
+    def search(**tuning: Any) -> Search:
+        chosen = spec(RIDGE, FOREST, trials=6, tuning=tuning)
+        shared = workers.share(Training(split.problem, split.train))
+        return tune(split.problem, shared, workers, estimators=chosen.estimators, tuning=chosen.tuning, seed=1)
+
+    found = search(**bound)
+    assert clock == [4.0], "the trial that ran when the bound was reached is the last one"
+    assert found.stopped_by == cause
+    assert {t.kind: t.trials for t in found.best} == {"ridge": 2, "random_forest": 2}
+    assert (
+        f"tuning stops after 4 of 6 trials: {'4 cores for 3.25' if cause == 'cap' else '3.25 seconds'}" in caplog.text
+    )
+    unbound = search()
+    assert clock == [10.0] and unbound.stopped_by is None
+    assert search(max_vcpu_seconds=1e6).best == unbound.best
+
+
+def test_one_trial_that_works_always_counts(tmp_path: Path, clock: list[float]) -> None:
+    """Also where the first ones fail; a family whose turn has not come takes no part."""
+    broken = {"kind": "random_forest", "params": {"n_estimators": 5, "max_depth": -1}}
+    chosen = spec(broken, RIDGE, {"kind": "linear"}, trials=9, tuning={"max_vcpu_seconds": 1e-6})
+    trained = fit_all(load_split(write(fields(120), tmp_path / "t.parquet"), chosen), chosen, InlineWorkers())
+    assert {c.name: c.trials for c in trained.contenders if c.trials} == {"ridge": 1}
+    assert trained.stopped_by == "cap"
+    spent = spec(RIDGE, trials=1, tuning={"max_vcpu_seconds": 1e-6})
+    split = load_split(write(fields(120), tmp_path / "t.parquet"), spent)
+    assert fit_all(split, spent, InlineWorkers()).stopped_by is None, "nothing was left to try"
 
 
 @pytest.mark.parametrize(

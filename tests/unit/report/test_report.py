@@ -133,12 +133,12 @@ def test_a_champion_that_saw_part_of_the_holdout_and_a_stopped_search(document: 
     changed = replace(
         document,
         decision=document.decision.model_copy(update=part),
-        candidate=document.candidate.model_copy(update={"stopped_by_time": True}),
+        candidate=document.candidate.model_copy(update={"stopped_by": "cap"}),
     )
     text = " ".join(Elements(render_report(changed)).text.split())
     assert "the champion before, on the 83 rows that neither has seen" in text
     assert "the candidate on these 83 rows" in text
-    assert "The search was stopped by time" in text
+    assert "The search was stopped by its cap (tuning.max_vcpu_seconds)" in text
 
 
 @pytest.mark.parametrize("name", judged.STATES)

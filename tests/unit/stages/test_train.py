@@ -15,9 +15,11 @@ import psutil
 import pytest
 
 from noria.compute.dask_cluster import dask_workers
+from noria.compute.meter import available_cores
 from noria.errors import JobError, SpecError
 from noria.models.examples import load_split
 from noria.models.store import load_model
+from noria.models.workers import NOT_BEGUN
 from noria.pipeline import load_pipeline
 from noria.records import Candidate, Run
 from noria.settings import CHECKOUT, Settings
@@ -63,7 +65,8 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
 
 @pytest.mark.slow
 def test_one_worker_and_two_agree_to_the_last_digit(workspace: Workspace, one: Candidate) -> None:
-    two = train(start(workspace, tuning__workers="2"), workspace)
+    """And a cap that is not reached changes nothing."""
+    two = train(start(workspace, tuning__workers="2", tuning__max_vcpu_seconds="1000000"), workspace)
     assert comparable(one) == comparable(two)
     assert one.model_sha256 == two.model_sha256 and "2 local processes" in two.cluster
     assert list((workspace.settings.home / "tmp").iterdir()) == []
@@ -104,15 +107,20 @@ def test_a_killed_worker_is_replaced(workspace: Workspace, one: Candidate, caplo
 
 
 @pytest.mark.slow
-def test_an_existing_scheduler_is_used(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_existing_scheduler_is_used_and_a_cap_ends_the_search(workspace: Workspace) -> None:
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
         address = cluster.scheduler_address
         settings = workspace.settings.replace(dask_address=address)
         elsewhere = Workspace(settings, workspace.lake)
-        candidate = train(start(elsewhere), elsewhere)
+        candidate = train(start(elsewhere, tuning__max_vcpu_seconds="0.001"), elsewhere)
         assert f"1 workers at {address}" in candidate.cluster
+        assert (candidate.trials, candidate.stopped_by) == (1, "cap")
+        with dask_workers(1, workspace.settings.home, address) as workers:
+            assert workers.cores == available_cores()
+            begun = workers.map(wait, workers.share(1), [0.3] * 3, until=time.monotonic() + 0.1)
+        assert begun == [None, NOT_BEGUN, NOT_BEGUN], "a job is handed out when a worker is free for it"
 
 
 @pytest.mark.slow
