@@ -84,7 +84,7 @@ class DaskWorkers:
 
         running: dict[str, int] = {}
         waiting = list(reversed(missing))
-        width = len(missing) if until is None else sum(self._client.nthreads().values())
+        width = len(missing) if until is None else max(1, sum(self._client.nthreads().values()))
         ended = as_completed()
 
         def hand_out() -> None:
