@@ -68,6 +68,7 @@ class Settings:
         github_raw_url, github_api_url: Bases of GitHub's raw and API endpoints (GitHub Enterprise, tests).
         costs_file: Price sheet, total budget and who gets the cost report (NORIA_COSTS, default include/costs.yaml).
         ui_url: Base URL of the Airflow UI for links in mails and reports (NORIA_UI_URL), or none.
+        machine: What jobs run on here, as the price sheet calls it (NORIA_MACHINE, default local).
     """
 
     home: Path
@@ -82,6 +83,7 @@ class Settings:
     github_api_url: str = "https://api.github.com"
     costs_file: Path = CHECKOUT / "include" / "costs.yaml"
     ui_url: str | None = None
+    machine: str = "local"
     _environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -118,6 +120,7 @@ class Settings:
             github_api_url=(env.get("NORIA_GITHUB_API_URL") or cls.github_api_url).rstrip("/"),
             costs_file=Path(env.get("NORIA_COSTS") or cls.costs_file).expanduser().resolve(),
             ui_url=(env.get("NORIA_UI_URL") or "").rstrip("/") or None,
+            machine=env.get("NORIA_MACHINE") or cls.machine,
             _environ=dict(env),
         )
 

@@ -20,7 +20,7 @@ from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
 from noria.ledger import Ledger
 from noria.pipeline import ApprovalPolicy, approval_of, find_pipelines, load_pipeline
-from noria.records import Approval, Decision, Failure, Record, Run, StageRun, stages_of
+from noria.records import Approval, Decision, Failure, JobUsage, Record, Run, StageRun, stages_of
 from noria.settings import CHECKOUT, Settings
 from noria.verdicts import CONNECTION as VERDICTS
 from noria.verdicts import Keyring
@@ -58,6 +58,7 @@ class Workspace:
             never stored.
         clock: The present time, in UTC.
         spark_runner: Where Spark jobs run, if not on this machine.
+        elsewhere: What jobs on other machines have used for the stage; whoever meters the stage reads it.
     """
 
     settings: Settings
@@ -65,6 +66,7 @@ class Workspace:
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     clock: Callable[[], datetime] = _now
     spark_runner: SparkRunner | None = None
+    elsewhere: list[JobUsage] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def open(cls, settings: Settings, credentials: Mapping[str, str] | None = None) -> Workspace:

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from noria.compute.meter import Meter
 from noria.errors import ExitCode, NoriaError, StorageError
+from noria.jobs.metering import Metering
 from noria.records import Failure, Record, Run, StageRun
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
@@ -29,7 +29,8 @@ def main(stage: str, function: Callable[[Run, Workspace], Record]) -> None:
     parser.add_argument("--run-id", required=True)
 
     def work(args: argparse.Namespace, workspace: Workspace) -> str:
-        return run_stage(stage, function, workspace.load_run(args.pipeline, args.run_id), workspace)
+        run = workspace.load_run(args.pipeline, args.run_id)
+        return run_stage(stage, function, run, workspace, whole_process=True)
 
     serve(stage, parser, work)
 
@@ -59,18 +60,33 @@ def serve(job: str, parser: argparse.ArgumentParser, work: Callable[[argparse.Na
     sys.exit(int(code))
 
 
-def run_stage(stage: str, function: Callable[[Run, Workspace], Record], run: Run, workspace: Workspace) -> str:
-    """Run a stage unless its record exists, meter it and publish the record; the record's lake path."""
+def run_stage(
+    stage: str,
+    function: Callable[[Run, Workspace], Record],
+    run: Run,
+    workspace: Workspace,
+    *,
+    whole_process: bool = False,
+) -> str:
+    """Run a stage unless its record exists, meter it and publish the record; the record's lake path.
+
+    Args:
+        stage: Name of the stage.
+        function: Does it.
+        run: The run.
+        workspace: The world.
+        whole_process: This process does nothing else, so that its start and its imports belong to the stage too.
+    """
     path = run_path(run.pipeline.name, run.run_id, stage)
     failed = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")
     if workspace.lake.exists(path):
         log.info("%s was done before; its record stands", stage)
         workspace.lake.remove(failed)
         return path
-    started = workspace.clock()
+    metering = Metering(stage, run, workspace, whole_process=whole_process)
     try:
-        with Meter() as meter:
-            record = function(run, workspace)
+        with metering as metered:
+            record = function(run, metered)
     except Exception as error:
         keep_failure(stage, error, run, workspace)
         raise
@@ -78,9 +94,9 @@ def run_stage(stage: str, function: Callable[[Run, Workspace], Record], run: Run
         pipeline=run.pipeline.name,
         run_id=run.run_id,
         stage=stage,
-        started_at=started,
-        finished_at=workspace.clock(),
-        usage=meter.usage,
+        started_at=metering.job.started_at,
+        finished_at=metering.job.finished_at,
+        usage=metering.usage,
         record=record.model_dump(mode="json"),
     )
     workspace.lake.create(path, to_json(envelope))
