@@ -4,6 +4,7 @@ was reckoned. What is below a cent is no recommendation.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -140,7 +141,7 @@ def _hopeless_trials(known: Sequence[RunFacts]) -> Iterator[Recommendation]:
 
 def _needless_retraining(known: Sequence[RunFacts]) -> Iterator[Recommendation]:
     decided = [f for f in known if f.decision is not None]
-    same = {id(now) for before, now in zip(decided, decided[1:], strict=False) if _repeats(before, now)}
+    same = {id(now) for before, now in itertools.pairwise(decided) if _repeats(before, now)}
     repeated = [f for f in decided if id(f) in same]
     if repeated:
         cost = sum((_after_ingest(f) for f in repeated), Decimal(0))
@@ -193,6 +194,6 @@ def _idle_nodes(reconciliation: Reconciliation) -> Iterator[Recommendation]:
         pipeline=None,
         currency=reconciliation.currency,
         saving=idle,
-        advice="Nodes were paid for while no job ran on them. Let clusters shrink to none sooner, and Spark pools pause.",
+        advice="Nodes were paid for while no job ran on them. Let clusters shrink sooner, and Spark pools pause.",
         reckoned=f"The invoice’s node time beyond what jobs were metered to use, over {reconciliation.days} days.",
     )

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from noria.costs import focus
 from noria.costs.sheet import PriceSheet
+from noria.costs.sums import COST, CURRENCY, currencies, invoices, totals, where
 from noria.costs.units import understood
 from noria.records import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COST = "EffectiveCost"
-"""What is added up: what was paid, with what was paid in advance spread over what it is used for."""
 COLUMNS = (
     "BillingCurrency",
     "ChargeCategory",
@@ -57,6 +56,7 @@ _PLACES = Decimal(1).scaleb(-18)
 _MACHINE_SERVICES = {"synapse": "synapse", "virtual machine": "azureml", "machine learning": "azureml"}
 _NODE_HOURS = ("hour", "vcpu hour")
 _MOST_TAGS = 10
+_QUANTITIES = ("ConsumedQuantity", "PricingQuantity")
 
 
 class Parts(Record):
@@ -144,15 +144,19 @@ def reconcile(costs: pa.Table, metered: pa.Table, sheet: PriceSheet) -> list[Rec
     Returns:
         Nothing where no day has an invoice.
     """
-    invoiced = [charge for charge in _charges(costs, sheet, list(sheet.machines)) if charge.origin != "metering"]
-    days = {charge.day for charge in invoiced}
-    estimated = [charge for charge in _charges(metered, sheet, []) if charge.day in days]
-    found = []
-    for currency in sorted({charge.currency for charge in invoiced}):
-        own = [c for c in invoiced if c.currency == currency]
-        estimates = [c for c in estimated if c.currency == currency]
-        found.append(_Books(currency, own, estimates, sheet).closed({c.currency for c in estimated} - {currency}))
-    return found
+    import pyarrow.compute as pc
+
+    bills = invoices(costs)
+    days = pc.unique(bills[focus.DAY])
+    ours = metered.filter(pc.is_in(metered[focus.DAY], value_set=days))
+    return [_reconcile(currency, bills, ours, sheet) for currency in currencies(bills)]
+
+
+def _reconcile(currency: str, bills: pa.Table, ours: pa.Table, sheet: PriceSheet) -> Reconciliation:
+    others = set(currencies(ours)) - {currency}
+    bills, ours = where(bills, CURRENCY, currency), where(ours, CURRENCY, currency)
+    books = _Books(currency, list(_charges(bills, sheet)), list(_charges(ours, sheet)), sheet)
+    return books.closed(others, tuple(_tags(bills, ours)))
 
 
 @dataclass(frozen=True)
@@ -160,11 +164,7 @@ class _Charge:
     """Rows of one day and of one kind, in one unit."""
 
     day: str
-    origin: str
-    currency: str
     pipeline: str | None
-    run: str | None
-    stage: str | None
     kind: str
     """A machine as the price sheet calls it, storage, or the name of a service."""
     cost: Decimal
@@ -191,26 +191,12 @@ class _Cell:
         return self.cost / self.quantity if self.quantity else None
 
 
-def _charges(table: pa.Table, sheet: PriceSheet, machines: Sequence[str]) -> Iterator[_Charge]:
-    summed = (COST, "ConsumedQuantity", "PricingQuantity")
-    keys = [name for name in COLUMNS if name not in summed]
-    sums = [(name, "sum") for name in summed]
-    for row in table.select(COLUMNS).group_by(keys).aggregate(sums).to_pylist():
-        kind = row[focus.MACHINE] if row[focus.ORIGIN] == "metering" else None
-        kind = STORAGE if _is_storage(row) else kind or _machine(row, machines)
+def _charges(table: pa.Table, sheet: PriceSheet) -> Iterator[_Charge]:
+    keys = [name for name in COLUMNS if name not in (COST, *_QUANTITIES, focus.RUN, focus.STAGE, CURRENCY)]
+    for row in totals(table, keys, _QUANTITIES):
+        kind = STORAGE if _is_storage(row) else row[focus.MACHINE] or _machine(row, list(sheet.machines))
         quantity, unit = _quantity(row, kind, sheet)
-        yield _Charge(
-            day=row[focus.DAY],
-            origin=row[focus.ORIGIN],
-            currency=row["BillingCurrency"],
-            pipeline=row[focus.PIPELINE],
-            run=row[focus.RUN],
-            stage=row[focus.STAGE],
-            kind=kind,
-            cost=row[f"{COST}_sum"] or _ZERO,
-            quantity=quantity,
-            unit=unit,
-        )
+        yield _Charge(row[focus.DAY], row[focus.PIPELINE], kind, row["cost"], quantity, unit)
 
 
 def _is_storage(row: Mapping[str, Any]) -> bool:
@@ -241,7 +227,7 @@ def _quantity(row: Mapping[str, Any], kind: str, sheet: PriceSheet) -> tuple[Dec
     wanted = ("gb month",) if kind == STORAGE else _NODE_HOURS
     unknown = None
     for amount, unit in (("ConsumedQuantity", "ConsumedUnit"), ("PricingQuantity", "PricingUnit")):
-        found, value = understood(row[unit]), row[f"{amount}_sum"]
+        found, value = understood(row[unit]), row[amount]
         if found is not None and value is not None and found.dimension in wanted:
             return value * found.size * _vcpus(kind, sheet, found.dimension), None
         if row[unit] and found is None:
@@ -273,18 +259,20 @@ class _Books:
     """Kind -> quantity, and what it costs by the sheet and by the invoice."""
     notes: dict[str, None] = field(default_factory=dict)
 
-    def closed(self, others: set[str]) -> Reconciliation:
-        """All of it, matched; `others` are currencies that there are estimates in."""
+    def closed(self, others: set[str], tags: tuple[Tagged, ...]) -> Reconciliation:
+        """All of it, matched; `others` are further currencies that there are estimates in."""
         if not self.estimated and others:
             self._note(
                 f"The invoice is in {self.currency}, the price sheet in {', '.join(sorted(others))}: nothing can be "
                 "compared. Give the prices of the sheet in the invoice’s currency."
             )
-        for charge in (*self.invoiced, *self.estimated):
-            side = "estimate" if charge.origin == "metering" else "invoice"
-            self.lines[charge.day, charge.pipeline][side] += charge.cost
-            if charge.unit:
-                self._note(f"The unit {charge.unit!r} of {charge.kind} is not understood; its quantities are left out.")
+        for side, charges in (("invoice", self.invoiced), ("estimate", self.estimated)):
+            for charge in charges:
+                self.lines[charge.day, charge.pipeline][side] += charge.cost
+                if charge.unit:
+                    self._note(
+                        f"The unit {charge.unit!r} of {charge.kind} is not understood; its quantity is left out."
+                    )
         with localcontext() as context:
             context.prec = 60
             for day in sorted({c.day for c in self.invoiced}):
@@ -298,7 +286,7 @@ class _Books:
             total=next(self._sums(lambda _: "total")),
             by_day=by_day,
             by_pipeline=tuple(self._sums(lambda key: key[1])),
-            by_tag=tuple(self._tags()),
+            by_tag=tags,
             prices=tuple(self._prices()),
             notes=tuple(self.notes),
         )
@@ -383,14 +371,6 @@ class _Books:
                 parts=Parts(**{part: amounts[part] for part in PARTS}),
             )
 
-    def _tags(self) -> Iterator[Tagged]:
-        for tag in ("pipeline", "stage", "run"):
-            sums: dict[str | None, list[Decimal]] = defaultdict(lambda: [_ZERO, _ZERO])
-            for charge in (*self.estimated, *self.invoiced):
-                sums[getattr(charge, tag)][charge.origin != "metering"] += charge.cost
-            lines = [Tagged(tag=f"noria:{tag}", value=v, estimate=a, invoice=b) for v, (a, b) in sums.items()]
-            yield from sorted(lines, key=lambda t: -abs(t.invoice - t.estimate))[:_MOST_TAGS]
-
     def _prices(self) -> Iterator[PriceError]:
         kept, billed = _capacity(self.estimated), _capacity(self.invoiced)
         if kept.price is not None and billed.price is not None:
@@ -409,6 +389,17 @@ class _Books:
                 sheet=_rounded(units * ours / quantity),
                 invoiced=_rounded(units * theirs / quantity),
             )
+
+
+def _tags(bills: pa.Table, ours: pa.Table) -> Iterator[Tagged]:
+    """Both sides by each tag; of the values that differ most."""
+    for tag, column in (("pipeline", focus.PIPELINE), ("stage", focus.STAGE), ("run", focus.RUN)):
+        sums: dict[str | None, list[Decimal]] = defaultdict(lambda: [_ZERO, _ZERO])
+        for side, table in enumerate((ours, bills)):
+            for row in totals(table, (column,)):
+                sums[row[column]][side] += row["cost"]
+        lines = [Tagged(tag=f"noria:{tag}", value=v, estimate=a, invoice=b) for v, (a, b) in sums.items()]
+        yield from sorted(lines, key=lambda t: -abs(t.invoice - t.estimate))[:_MOST_TAGS]
 
 
 def _capacity(charges: Iterable[_Charge]) -> _Cell:

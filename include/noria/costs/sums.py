@@ -1,0 +1,79 @@
+"""Adding up rows of a table of costs, without taking them out of Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from noria.costs import focus
+from noria.costs.table import METERING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COST = "EffectiveCost"
+"""What is added up: what was paid, with what was paid in advance spread over what it is used for."""
+CURRENCY = "BillingCurrency"
+ZERO = Decimal(0)
+
+
+def totals(table: pa.Table, by: Iterable[str], more: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """What rows cost together, by some columns.
+
+    Args:
+        table: Rows in the layout of the table `costs`.
+        by: Columns whose values are told apart.
+        more: Further columns that are added up.
+
+    Returns:
+        A row for each combination: the columns by their names, the cost under `cost`.
+    """
+    keys, further = list(by), list(more)
+    rows = table.select([*keys, COST, *further]).group_by(keys).aggregate([(name, "sum") for name in (COST, *further)])
+    return [
+        {key: row[key] for key in keys}
+        | {name: row[f"{name}_sum"] for name in further}
+        | {"cost": row[f"{COST}_sum"] or ZERO}
+        for row in rows.to_pylist()
+    ]
+
+
+def total(table: pa.Table) -> Decimal:
+    """What all rows cost together."""
+    import pyarrow.compute as pc
+
+    return pc.sum(table[COST]).as_py() or ZERO  # type: ignore[no-any-return]
+
+
+def where(table: pa.Table, column: str, value: str | None) -> pa.Table:
+    """Rows with a value in a column; those without one where none is asked for."""
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_null(table[column]) if value is None else pc.equal(table[column], value))
+
+
+def days_from(table: pa.Table, day: object) -> pa.Table:
+    """Rows of a day and later."""
+    import pyarrow.compute as pc
+
+    return table.filter(pc.greater_equal(table[focus.DAY], str(day)))
+
+
+def estimates(table: pa.Table) -> pa.Table:
+    """Rows that are metered, not invoiced."""
+    return where(table, focus.ORIGIN, METERING)
+
+
+def invoices(table: pa.Table) -> pa.Table:
+    """Rows that are invoiced, not metered."""
+    import pyarrow.compute as pc
+
+    return table.filter(pc.not_equal(table[focus.ORIGIN], METERING))
+
+
+def currencies(table: pa.Table) -> list[str]:
+    """Those that there are amounts in."""
+    import pyarrow.compute as pc
+
+    return sorted(pc.unique(table[CURRENCY]).drop_null().to_pylist())
