@@ -156,7 +156,7 @@ class StageOperator(Deferring):
         try:
             return self._job.run()
         except JobError as error:
-            keep_failure(self.stage, error, run, workspace)
+            keep_failure(self.stage, error, run, workspace, self._job.died)
             raise
 
     def _announce(self, run: Run, workspace: Workspace, context: Context) -> None:

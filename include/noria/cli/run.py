@@ -109,10 +109,11 @@ def _stage(stage: str, run: Run, workspace: Workspace, on_line: Any) -> None:
     settings = workspace.settings
     credentials = _credentials(stage, run, settings)
     log_file = settings.log_file(run.pipeline.name, run.run_id, stage)
+    job = JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line)
     try:
-        JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line).run()
+        job.run()
     except JobError as error:
-        keep_failure(stage, error, run, workspace)
+        keep_failure(stage, error, run, workspace, job.died)
         raise
 
 

@@ -6,20 +6,30 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+import psutil
+
+from noria.compute.meter import available_cores
+from noria.compute.remote import JobUse
 from noria.errors import JobError, as_raised
-from noria.records import Run
+from noria.records import Run, Usage
 from noria.settings import Settings
 
 log = logging.getLogger(__name__)
+_END_SECONDS, _POLL_SECONDS = 5.0, 0.02
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Of `ru_maxrss`, in bytes: see getrusage(2)."""
 
 
 class ChildJob:
@@ -32,7 +42,12 @@ class ChildJob:
         credentials: Airflow connection id -> token; handed on through a pipe, seen by nobody else.
         log_file: Where the job's log is appended.
         on_line: Called with each line of the log.
+
+    Attributes:
+        died: What a job used that ended without a word, and so left no account of its own; else none.
     """
+
+    died: JobUse | None = None
 
     def __init__(
         self,
@@ -48,6 +63,9 @@ class ChildJob:
         self._credentials = dict(credentials or {})
         self._log_file, self._on_line = log_file, on_line
         self._process: subprocess.Popen[str] | None = None
+        self._reaping = threading.RLock()  # `kill` may come from another thread, and from a signal in this one
+        self._used: resource.struct_rusage | None = None
+        self._orphans_cpu = 0.0
         self._last_line = ""
 
     def run(self) -> str:
@@ -60,6 +78,7 @@ class ChildJob:
             NoriaError: What the job said went wrong.
             JobError: The job ended without an answer.
         """
+        started = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"noria.jobs.{self._job}", *self._arguments, "--lease"],
             stdin=subprocess.PIPE,
@@ -82,24 +101,48 @@ class ChildJob:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(self._credentials) + "\n")
                 self._process.stdin.flush()
-            code = self._process.wait()
+            code = self._wait()
+            wall = time.monotonic() - started
         finally:
             self.kill()  # children that outlived the job hold its pipes open
         for reader in readers:
             reader.join(timeout=5)
-        return self._result("".join(answer), code)
+        return self._result("".join(answer), code, wall)
 
     def kill(self) -> None:
         """End the job and all its children; safe to call at any time."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            if self._process.poll() is None:
+            if self._reap() is None:
                 os.killpg(self._process.pid, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(timeout=5)
+                end = time.monotonic() + _END_SECONDS
+                while self._reap() is None and time.monotonic() < end:
+                    time.sleep(_POLL_SECONDS)
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._wait()
+
+    def _wait(self) -> int:
+        """Wait until the job has ended; its exit code."""
+        assert self._process is not None  # noqa: S101  it was started
+        if self._process.returncode is None:
+            with contextlib.suppress(ChildProcessError):  # another thread has reaped it
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        code = self._reap()
+        assert code is not None  # noqa: S101  it has ended
+        return code
+
+    def _reap(self) -> int | None:
+        """The exit code of a job that has ended, with the system's account of it, which is given but once."""
+        assert self._process is not None  # noqa: S101  it was started
+        with self._reaping:
+            if self._process.returncode is None:
+                pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
+                if pid:
+                    self._used, self._process.returncode = used, os.waitstatus_to_exitcode(status)
+                    if self._process.returncode < 0:  # else it has ended its own children
+                        self._orphans_cpu = _cpu_seconds_of_session(pid)
+            return self._process.returncode
 
     def _read_log(self, stream: IO[str]) -> None:
         """Read to the end whatever happens: a job whose log nobody reads stands still when the pipe is full."""
@@ -116,10 +159,11 @@ class ChildJob:
                         takers.remove(take)
                         log.warning("the %s job's log is not complete: %s", self._job, error)
 
-    def _result(self, answer: str, code: int) -> str:
+    def _result(self, answer: str, code: int, wall_seconds: float) -> str:
         try:
             said = json.loads(answer.strip().splitlines()[-1])
         except (IndexError, ValueError):
+            self.died = self._account(wall_seconds)
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             last = f"; its last words: {self._last_line}" if self._last_line else ""
             raise JobError(
@@ -129,6 +173,20 @@ class ChildJob:
         if "record" in said:
             return str(said["record"])
         raise as_raised(said["error"], said["message"])
+
+    def _account(self, wall_seconds: float) -> JobUse:
+        """What the system says that the job used; of memory only the peak is known, which stands for all the time."""
+        assert self._used is not None  # noqa: S101  it was reaped
+        finished, peak = datetime.now(UTC), self._used.ru_maxrss * _RSS_UNIT
+        usage = Usage(
+            wall_seconds=round(wall_seconds, 3),
+            cpu_seconds=round(self._used.ru_utime + self._used.ru_stime + self._orphans_cpu, 3),
+            peak_rss_bytes=peak,
+            vcpu_seconds=round(wall_seconds * available_cores(), 3),
+            memory_byte_seconds=round(peak * wall_seconds),
+            machine=self._settings.machine,
+        )
+        return JobUse(finished - timedelta(seconds=wall_seconds), finished, usage)
 
 
 class JobProcess(ChildJob):
@@ -155,6 +213,16 @@ class JobProcess(ChildJob):
     ) -> None:
         arguments = ["--pipeline", run.pipeline.name, "--run-id", run.run_id]
         super().__init__(stage, arguments, settings, credentials=credentials, log_file=log_file, on_line=on_line)
+
+
+def _cpu_seconds_of_session(leader: int) -> float:
+    """Of the processes that a dead job has left behind: nobody has waited for them, so the job's account lacks them."""
+    found = 0.0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == leader:
+                found += sum(process.cpu_times()[:4])
+    return found
 
 
 class _LogFile:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from noria.compute.remote import JobUse
+from noria.costs.usage import keep_usage
 from noria.errors import ExitCode, NoriaError, StorageError
 from noria.jobs.metering import Metering
 from noria.records import Failure, Record, Run, StageRun
@@ -104,8 +106,18 @@ def run_stage(
     return path
 
 
-def keep_failure(stage: str, error: Exception, run: Run, workspace: Workspace) -> None:
-    """Keep why a stage failed beside the records; for parents too, whose job died without a word."""
+def keep_failure(stage: str, error: Exception, run: Run, workspace: Workspace, died: JobUse | None = None) -> None:
+    """Keep why a stage failed beside the records; for parents too, whose job died without a word.
+
+    Args:
+        stage: Name of the stage.
+        error: What went wrong.
+        run: The run.
+        workspace: The world.
+        died: What a job used that could not say so itself; it is accounted for as killed.
+    """
+    if died is not None and not workspace.lake.exists(run_path(run.pipeline.name, run.run_id, stage)):
+        keep_usage(died.of(run, stage, "killed"), workspace.lake)
     failure = Failure(
         stage=stage,
         error=type(error).__name__,
