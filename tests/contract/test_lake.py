@@ -7,16 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from noria.azure import AzureConnection
 from noria.errors import BusyError, InputError, StorageError
 from noria.lake import Lake, open_lake
+from tests.contract.conftest import BACK_ENDS, Place
 
 pytestmark = pytest.mark.slow
 
@@ -33,15 +32,6 @@ with Workspace.open(Settings.from_env()).lake.lock("promote-x"):
 """
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a back end keeps the lake of a test."""
-
-    url: str
-    connection: AzureConnection | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
 @contextlib.contextmanager
 def holder(place: Place, home: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock until its standard input ends."""
@@ -54,41 +44,6 @@ def holder(place: Place, home: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def disk(request: pytest.FixtureRequest, folder: Path) -> Place:
-    return Place(str(folder / "lake"))
-
-
-def abfs(request: pytest.FixtureRequest, folder: Path) -> Place:
-    twin = request.getfixturevalue("twin_process")
-    return Place(twin.lake_url(), twin.connection("adls_default"), twin.environment)
-
-
-BACK_ENDS = {"disk": disk, "abfs": abfs}
-
-
-@pytest.fixture(params=BACK_ENDS)
-def back_end(request: pytest.FixtureRequest) -> str:
-    if request.param == "abfs":
-        request.getfixturevalue("twin")
-    return str(request.param)
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, back_end: str, tmp_path: Path) -> Place:
-    return BACK_ENDS[back_end](request, tmp_path)
-
-
-@pytest.fixture
-def reopen(place: Place, tmp_path: Path) -> Callable[[], Lake]:
-    """Opens the same lake again and again, as processes after one another do."""
-    return lambda: open_lake(place.url, place.connection, tmp_path / "tmp")
-
-
-@pytest.fixture
-def lake(reopen: Callable[[], Lake]) -> Lake:
-    return reopen()
 
 
 @pytest.fixture

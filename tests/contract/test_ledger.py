@@ -23,7 +23,7 @@ from noria.lake import Lake, delta, open_lake
 from noria.ledger import PATH, Ledger
 from noria.records import ChampionVersion, LedgerEntry, SignedVerdict
 from noria.verdicts import Keyring
-from tests.contract.test_lake import BACK_ENDS, Place
+from tests.contract.conftest import Place
 
 pytestmark = pytest.mark.slow
 KEYRING, STRANGER = Keyring(("k" * 32,)), Keyring(("s" * 32,))
@@ -44,29 +44,6 @@ sys.stdin.readline()
 for number in range(count):
     ledger.append(entry(number, run_id=f"{writer}{number}", pipeline=pipeline))
 """
-
-
-@pytest.fixture(params=BACK_ENDS)
-def back_end(request: pytest.FixtureRequest) -> str:
-    if request.param == "abfs":
-        request.getfixturevalue("twin")
-    return str(request.param)
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, back_end: str, tmp_path: Path) -> Place:
-    return BACK_ENDS[back_end](request, tmp_path)
-
-
-@pytest.fixture
-def reopen(place: Place, tmp_path: Path) -> Callable[[], Lake]:
-    """Opens the same lake again and again, as processes after one another do."""
-    return lambda: open_lake(place.url, place.connection, tmp_path / "tmp")
-
-
-@pytest.fixture
-def lake(reopen: Callable[[], Lake]) -> Lake:
-    return reopen()
 
 
 @pytest.fixture
