@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import calendar
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noria.costs import focus
-from noria.costs.sheet import MachinePrice, PriceSheet
+from noria.costs.sheet import PriceSheet
+from noria.costs.table import METERING, CostTable, open_costs, open_metered
 from noria.costs.usage import measure_stored, stored, usage_of
 from noria.records import JobUsage
 from noria.workspace import Workspace
@@ -21,9 +22,6 @@ from noria.workspace import Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from noria.costs.table import CostTable
-
-ORIGIN = "metering"
 _GIBIBYTE = Decimal(2**30)
 """What Azure bills as a GB: https://azure.github.io/Storage/docs/analytics/azure-storage-data-lake-gen2-billing-faq"""
 _HOUR = Decimal(3600)
@@ -67,16 +65,22 @@ def meter_days(workspace: Workspace, sheet: PriceSheet, days: Sequence[date]) ->
     Raises:
         StorageError: A table cannot be read or written.
     """
-    from noria.costs.table import open_costs, open_metered
-
     written: list[date] = []
-    metered, costs = open_metered(workspace), open_costs(workspace)
+    tables = (open_metered(workspace), open_costs(workspace))
     for day in days:
         measure_stored(day, workspace)
         rows = metered_rows(workspace, day, sheet)
-        if any([_bring_up(metered, day, rows), _bring_up(costs, day, rows)]):
+        brought = [_bring_up(table, workspace, day, rows) for table in tables]
+        if any(brought):
             written.append(day)
     return written
+
+
+def price_jobs(jobs: Iterable[JobUsage], sheet: PriceSheet, workspace: Workspace) -> tuple[Decimal, tuple[str, ...]]:
+    """What jobs cost by the sheet, and what they used that has no price in it; what is kept in the lake is left out."""
+    charges = [charge for job in jobs for charge in _charges(job, sheet, _lake_service(workspace))]
+    cost = sum((charge.quantity * (charge.price or 0) for charge in charges), Decimal(0))
+    return cost, tuple(sorted({charge.sku for charge in charges if charge.price is None}))
 
 
 def findings(rows: pa.Table) -> list[str]:
@@ -87,21 +91,14 @@ def findings(rows: pa.Table) -> list[str]:
     return [f"no price for {sku}: its use costs nothing in the estimates" for sku in sorted(unpriced.to_pylist())]
 
 
-def _bring_up(table: CostTable, day: date, rows: pa.Table) -> bool:
-    """Write a day's estimates unless they stand, or an invoice does.
-
-    An invoice may come meanwhile. It was submitted after the day began, which is the time that the first estimate is
-    written under, and each further one a millisecond later: so the invoice wins whatever the order.
-    """
-    standing = table.submitted([day]).get(day)
+def _bring_up(table: CostTable, workspace: Workspace, day: date, rows: pa.Table) -> bool:
+    """Write a day's estimates unless the same stand, or an invoice does."""
     before = table.read(day, day + timedelta(days=1))
-    if set(before[focus.ORIGIN].to_pylist()) - {ORIGIN}:
+    if set(before[focus.ORIGIN].to_pylist()) - {METERING} or _sorted(before).equals(_sorted(rows)):
         return False
-    if (standing is not None or not rows.num_rows) and _sorted(before).equals(_sorted(rows)):
-        return False
-    submitted_at = standing + timedelta(milliseconds=1) if standing else _midnight(day)
-    reason = "use or prices have changed" if standing else "metered"
-    return bool(table.replace_days([day], rows.to_batches(), origin=ORIGIN, submitted_at=submitted_at, reason=reason))
+    reason = "use or prices have changed" if before.num_rows else "metered"
+    now = workspace.clock()
+    return bool(table.replace_days([day], rows.to_batches(), origin=METERING, submitted_at=now, reason=reason))
 
 
 def _sorted(rows: pa.Table) -> pa.Table:
@@ -111,15 +108,15 @@ def _sorted(rows: pa.Table) -> pa.Table:
 
 def _job_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterator[dict[str, Any]]:
     for path, job in usage_of(day, workspace.lake):
-        own = _of_job(job) | {"ResourceId": path}
-        for charge in _charges(job, sheet, _lake_service(workspace)):
+        machine = sheet.name_of(job.usage.machine)
+        own = _of_job(job) | {"ResourceId": path, focus.MACHINE: machine}
+        for charge in _charges(job, machine, sheet, _lake_service(workspace)):
             row = own | _priced(charge)
-            yield row | _figures(job) if charge.sku == job.usage.machine else row
+            yield row | _figures(job) if charge.sku == machine else row
 
 
-def _charges(job: JobUsage, sheet: PriceSheet, lake: tuple[str, str]) -> Iterator[_Charge]:
-    usage, machine = job.usage, job.usage.machine
-    price = sheet.machines.get(machine)
+def _charges(job: JobUsage, machine: str, sheet: PriceSheet, lake: tuple[str, str]) -> Iterator[_Charge]:
+    usage, price = job.usage, sheet.machines.get(machine)
     service = _SERVICES.get(machine.partition("/")[0], ("Compute", machine))
     yield _Charge(
         machine,
@@ -130,7 +127,9 @@ def _charges(job: JobUsage, sheet: PriceSheet, lake: tuple[str, str]) -> Iterato
         service,
     )
     if price is not None and price.per_memory_gb_hour is not None:
-        yield _memory(job, price, price.per_memory_gb_hour, service)
+        used = _decimal(usage.memory_byte_seconds) / _GIBIBYTE / _HOUR
+        words = f"Memory of {job.stage} on {machine}"
+        yield _Charge(f"{machine}/memory", words, used, "GiB-Hours", price.per_memory_gb_hour, service)
     requests = sheet.requests
     for kind, count, each in (
         ("read", usage.requests - usage.write_requests, requests.per_10000_reads if requests else None),
@@ -139,14 +138,6 @@ def _charges(job: JobUsage, sheet: PriceSheet, lake: tuple[str, str]) -> Iterato
         if count:
             words = f"Requests of {job.stage} that {kind}"
             yield _Charge(f"requests/{kind}", words, Decimal(count) / 10_000, "10000 Requests", each, lake)
-
-
-def _memory(job: JobUsage, price: MachinePrice, per_gb_hour: Decimal, service: tuple[str, str]) -> _Charge:
-    machine = job.usage.machine
-    quantity = _decimal(job.usage.memory_byte_seconds) / _GIBIBYTE / _HOUR
-    return _Charge(
-        f"{machine}/memory", f"Memory of {job.stage} on {machine}", quantity, "GiB-Hours", per_gb_hour, service
-    )
 
 
 def _storage_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterator[dict[str, Any]]:
@@ -202,7 +193,7 @@ def _common(day: date, currency: str) -> dict[str, Any]:
         "ProviderName": "Noria",
         "PublisherName": "Noria",
         focus.DAY: f"{day:%Y-%m-%d}",
-        focus.ORIGIN: ORIGIN,
+        focus.ORIGIN: METERING,
     }
 
 
@@ -215,14 +206,13 @@ def _of_job(job: JobUsage) -> dict[str, Any]:
         focus.PIPELINE: job.pipeline,
         focus.RUN: job.run_id,
         focus.STAGE: job.stage,
-        focus.MACHINE: job.usage.machine,
         focus.OUTCOME: job.outcome,
     }
 
 
 def _figures(job: JobUsage) -> dict[str, Any]:
     paid, used = job.usage.vcpu_seconds, job.usage.cpu_seconds
-    idle = min(1.0, max(0.0, 1 - used / paid)) if paid else None
+    idle = min(1.0, max(0.0, 1 - used / paid)) if paid and used else None  # Spark's platform does not tell what it used
     return {focus.VCPU_SECONDS: paid, focus.CPU_SECONDS: used, focus.IDLE_SHARE: idle}
 
 

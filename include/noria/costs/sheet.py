@@ -97,6 +97,10 @@ class PriceSheet(Model):
     total: TotalBudget = TotalBudget()
     report: CostMails = CostMails()
 
+    def name_of(self, machine: str) -> str:
+        """A machine as this sheet spells it: Azure writes node sizes in large letters here and in small ones there."""
+        return next((name for name in self.machines if name.lower() == machine.lower()), machine)
+
 
 def load_sheet(path: Path) -> PriceSheet:
     """Read a price sheet.
