@@ -1,4 +1,4 @@
-"""Azure Resource Manager and the control plane of Azure ML: keeps state, checks bodies, really runs what it is sent."""
+"""Azure Resource Manager: the control plane of Azure ML, which really runs what it is sent, and Cost Management."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from tests.azure.twin import cost
 from tests.azure.twin.guard import sitecustomize as guard
 from tests.azure.twin.ml import assets, jobs, workspace
 from tests.azure.twin.ml.state import Plane
@@ -18,4 +19,4 @@ def app(state: TwinState) -> Starlette:
     """The control plane over the state of a twin."""
     guard.install(state.environment()["NORIA_TWIN_GUARD"])  # it is a customer of the storage beside it, by its name
     plane = Plane(state)
-    return Starlette(routes=[*workspace.routes(plane), *assets.routes(plane), *jobs.routes(plane)])
+    return Starlette(routes=[*workspace.routes(plane), *assets.routes(plane), *jobs.routes(plane), *cost.routes(plane)])

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
+import sys
 import types
 import typing
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+_SDKS = {"": "azure.ai.ml._restclient.arm_ml_service.models", "cost": "azure.mgmt.costmanagement.models"}
 UNMODELLED = {"ListSecrets": {"expirableSecret", "expireAfterHours"}}
 """Bodies that the SDK sends without a model of its own."""
 TOLERATED = {"CodeVersion.properties.properties.hash_version"}
@@ -24,26 +27,23 @@ def faults(model: str, body: Any) -> list[str]:
     """What is wrong with a body.
 
     Args:
-        model: Name of a class in azure.ai.ml._restclient.arm_ml_service.models, or a key of UNMODELLED.
+        model: Name of a class of Azure ML's models, or of Cost Management's with `cost.` before it, or a key of
+            UNMODELLED.
         body: The parsed JSON.
     """
     if model in UNMODELLED:
         return [f"{key}: unknown key" for key in body or {} if key not in UNMODELLED[model]]
-    return list(_model(getattr(_models(), model), body, model))
-
-
-def _models() -> Any:
-    from azure.ai.ml._restclient.arm_ml_service import models
-
-    return models
+    sdk, _, name = model.rpartition(".")
+    return list(_model(getattr(importlib.import_module(_SDKS[sdk]), name), body, name))
 
 
 @functools.cache
 def _fields(cls: type) -> dict[str, tuple[Any, Any]]:
     """JSON name -> (the field, its type)."""
     cls.__new__(cls)  # it completes its fields when the first one is made
-    names = vars(_models()._models)
-    hints = typing.get_type_hints(cls, globalns=names, localns={"_models": _models()})
+    module = sys.modules[cls.__module__]
+    models = sys.modules[module.__name__.rpartition(".")[0]]
+    hints = typing.get_type_hints(cls, globalns=vars(module), localns={"_models": models})
     return {field._rest_name: (field, hints[name]) for name, field in cls._attr_to_rest_field.items()}  # type: ignore[attr-defined]
 
 
