@@ -110,13 +110,14 @@ def _job_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterator[di
     for path, job in usage_of(day, workspace.lake):
         machine = sheet.name_of(job.usage.machine)
         own = _of_job(job) | {"ResourceId": path, focus.MACHINE: machine}
-        for charge in _charges(job, machine, sheet, _lake_service(workspace)):
+        for charge in _charges(job, sheet, _lake_service(workspace)):
             row = own | _priced(charge)
             yield row | _figures(job) if charge.sku == machine else row
 
 
-def _charges(job: JobUsage, machine: str, sheet: PriceSheet, lake: tuple[str, str]) -> Iterator[_Charge]:
-    usage, price = job.usage, sheet.machines.get(machine)
+def _charges(job: JobUsage, sheet: PriceSheet, lake: tuple[str, str]) -> Iterator[_Charge]:
+    usage, machine = job.usage, sheet.name_of(job.usage.machine)
+    price = sheet.machines.get(machine)
     service = _SERVICES.get(machine.partition("/")[0], ("Compute", machine))
     yield _Charge(
         machine,
