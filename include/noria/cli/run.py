@@ -23,6 +23,7 @@ from rich.console import Console
 
 from noria.azure import CONNECTIONS
 from noria.compute.process import JobProcess
+from noria.costs.of_run import run_use
 from noria.errors import BusyError, ExitCode, InputError, JobError, NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import load_pipeline
@@ -149,6 +150,7 @@ def _result(run: Run, workspace: Workspace, seconds: float, failure: NoriaError 
     candidate = workspace.find(run, "train", Candidate)
     decision = workspace.decision(run)
     report = workspace.find(run, "report", Report)
+    use = run_use(run, workspace)
     stages = {s: e.usage.wall_seconds for s in stages_of(run.pipeline) if (e := workspace.stage_run(run, s))}
     return {
         "pipeline": run.pipeline.name,
@@ -161,6 +163,9 @@ def _result(run: Run, workspace: Workspace, seconds: float, failure: NoriaError 
         "baselines": {name: _finite(m) for name, m in candidate.baselines.items()} if candidate else None,
         "champion_version": decision.champion_version if decision else None,
         "report": workspace.lake.url(report.html) if report else None,
+        "cost": float(use.cost) if use and use.cost is not None else None,
+        "currency": use.currency if use else None,
+        "used": use.words if use else None,
         "seconds": round(seconds, 2),
         "stages": stages,
         "error": str(failure) if failure else None,
@@ -175,6 +180,8 @@ def _finite(metrics: Metrics) -> dict[str, float | None]:
 def _tell(console: Console, result: dict[str, Any]) -> None:
     if result["verdict"]:
         console.print(f"[bold]{result['verdict']}[/bold]: {'; '.join(result['reasons'])}", highlight=False)
+    if result["used"]:
+        console.print(f"cost: {result['used']}", highlight=False, soft_wrap=True)
     if result["report"]:
         console.print(f"report: {result['report']}", highlight=False, soft_wrap=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
@@ -48,7 +48,16 @@ def keep_usage(job: JobUsage, lake: Lake) -> None:
 
 def usage_of(day: date, lake: Lake) -> Iterator[tuple[str, JobUsage]]:
     """Every attempt that ended on a day, with its lake path, in the order of the paths; what is unreadable is told."""
-    paths = [path for path in lake.list(_folder(day)) if path != _storage_path(day)]
+    yield from _read([path for path in lake.list(_folder(day)) if path != _storage_path(day)], lake)
+
+
+def usage_of_run(day: date, pipeline: str, run_id: str, lake: Lake) -> Iterator[JobUsage]:
+    """Every attempt of a run that ended on a day; what is unreadable is told."""
+    for _path, job in _read(list(lake.list(f"{_folder(day)}/{pipeline}/{run_id}")), lake):
+        yield job
+
+
+def _read(paths: Sequence[str], lake: Lake) -> Iterator[tuple[str, JobUsage]]:
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         for path, data in zip(paths, pool.map(lake.read, paths), strict=True):
             try:

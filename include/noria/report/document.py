@@ -52,6 +52,8 @@ class Document:
         ledger_findings: Entries of it that were changed or taken out, a sentence each.
         policy: Who has to agree to the candidate, as run and folder say now.
         data_docs: Link to the Data Docs, relative to the report.
+        price: What the run has cost so far, by the price sheet.
+        use: What it has cost and used, in one line of words.
     """
 
     run: Run
@@ -71,6 +73,8 @@ class Document:
     ledger_problem: str | None = None
     ledger_findings: tuple[str, ...] = ()
     policy: ApprovalPolicy | None = None
+    price: str | None = None
+    use: str | None = None
 
     @cached_property
     def card(self) -> Card | None:

@@ -7,6 +7,7 @@ import itertools
 import logging
 from typing import NamedTuple
 
+from noria.costs.of_run import run_use
 from noria.errors import SpecError
 from noria.pipeline import ApprovalPolicy
 from noria.records import (
@@ -53,6 +54,7 @@ def gather(run: Run, workspace: Workspace) -> Document:
     history, problem = _history(run, workspace)
     ledger = _ledger(run, workspace)
     folder = run_path(run.pipeline.name, run.run_id, "")
+    use = run_use(run, workspace)
     return Document(
         run=run,
         written_at=workspace.clock(),
@@ -71,6 +73,8 @@ def gather(run: Run, workspace: Workspace) -> Document:
         ledger_problem=ledger.problem,
         ledger_findings=ledger.findings,
         policy=waited_for(run, workspace),
+        price=use.price if use else None,
+        use=use.words if use else None,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from noria.records import Run
+from noria.costs.usage import keep_usage
+from noria.records import JobUsage, Run
 from noria.stages.by_hand import force
 from noria.stages.promote import promote
 from noria.stages.report import CARD_FILE, report
@@ -32,6 +33,13 @@ def judged(workspace: Workspace, **changes: Any) -> Run:
 def test_a_report_tells_what_became_of_a_candidate_and_of_those_before_it(workspace: Workspace) -> None:
     first = judged(workspace, gate__slices="[{column: lunch, margin: 0.05}]")
     page, card = read(first, workspace)
+    assert "cost so far" not in page
+    usage = {"wall_seconds": 50, "cpu_seconds": 60, "peak_rss_bytes": 1, "vcpu_seconds": 75_000}
+    job = {"stage": "train", "outcome": "done", "started_at": first.created_at, "finished_at": first.created_at}
+    used = {**job, "pipeline": PUPILS, "run_id": first.run_id, "usage": usage}
+    keep_usage(JobUsage.model_validate(used), workspace.lake)
+    page, card = read(first, workspace)
+    assert "What it cost so far: about 1.00 USD by the price sheet; 75000 vCPU-seconds held, 60 of them used." in page
     assert (card["state"], card["champion_version"], card["verdict_id"]) == ("first", "1", _verdict(workspace))
     assert page.index("First champion") < page.index("By group of rows") < page.index("What decided")
 
