@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "run a pipeline without Airflow",
     "promote": "judge a candidate again, answer for one that waits, or force it",
     "rollback": "bring a former champion back",
+    "costs": "tell what runs, pipelines and stages cost",
     "history": "tell which model was champion when, and why",
     "doctor": "check that this machine, or Azure, can run Noria",
     "inbox": "list or show the mails that `noria up` has kept",

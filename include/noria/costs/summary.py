@@ -211,9 +211,8 @@ class _Night:
         month = days_from(rows, self.day.replace(day=1))
         today = where(month, focus.DAY, self.day.isoformat())
         days = self._days(rows)
-        forecast = forecast_month(
-            {day.day: day.total for day in days if day.day >= self.day.replace(day=1)}, self.day + timedelta(days=1)
-        )
+        daily = {day.day: day.total for day in days if day.by_pipeline}
+        forecast = forecast_month(daily, self.day + timedelta(days=1), self.day)
         return CurrencySummary(
             currency=currency,
             day=total(today),

@@ -141,5 +141,5 @@ def _step(most: float) -> float:
     """A quarter of the axis, as a round number; 0 for nothing to draw."""
     if most <= 0 or not math.isfinite(most):
         return 0.0
-    power = 10 ** math.floor(math.log10(most / 4))
+    power = 10.0 ** math.floor(math.log10(most / 4))
     return next((power * s for s in _STEPS if 4 * power * s >= most), 10 * power)
