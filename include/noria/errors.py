@@ -106,6 +106,10 @@ class StaleVerdictError(VerdictError):
     retryable = True
 
 
+class BudgetError(NoriaError):
+    """A run would cost more than its budget allows, and nobody has let it through."""
+
+
 class BusyError(NoriaError):
     """Another process is doing the same thing right now; it will end."""
 

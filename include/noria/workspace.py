@@ -19,13 +19,14 @@ from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
 from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
 from noria.ledger import Ledger
-from noria.pipeline import ApprovalPolicy, approval_of, find_pipelines, load_pipeline
+from noria.pipeline import ApprovalPolicy, Budget, Pipeline, approval_of, budget_of, find_pipelines, load_pipeline
 from noria.records import Approval, Decision, Failure, JobUsage, Record, Run, StageRun, stages_of
 from noria.settings import CHECKOUT, Settings
 from noria.verdicts import CONNECTION as VERDICTS
 from noria.verdicts import Keyring
 
 if TYPE_CHECKING:
+    from noria.compute.remote import JobUse
     from noria.compute.spark import SparkRunner
     from noria.registry import Registry
 
@@ -134,7 +135,11 @@ class Workspace:
             from noria.compute.synapse import SynapseJobs, SynapseSpark
 
             jobs = SynapseJobs(self._required(SYNAPSE))
-            return SynapseSpark(jobs, self.lake, job_name(run, stage), job_tags(run, stage))
+
+            def account(use: JobUse, succeeded: bool) -> None:
+                self.elsewhere.append(use.of(run, stage, "done" if succeeded else "failed"))
+
+            return SynapseSpark(jobs, self.lake, job_name(run, stage), job_tags(run, stage), account)
         from noria.compute.spark import LocalSpark
 
         return LocalSpark(self.settings)
@@ -247,9 +252,22 @@ class Workspace:
         Raises:
             SpecError: The folder's pipeline.yaml is wrong: what it asks for cannot be known.
         """
+        now = self._in_folder(run)
+        return approval_of(run.pipeline.gate.approval, now.gate.approval if now else None)
+
+    def budget(self, run: Run) -> Budget:
+        """What this run may cost: as the run's budget and the folder's both say.
+
+        Raises:
+            SpecError: The folder's pipeline.yaml is wrong: what it allows cannot be known.
+        """
+        now = self._in_folder(run)
+        return budget_of(run.pipeline.budget, now.budget) if now else run.pipeline.budget
+
+    def _in_folder(self, run: Run) -> Pipeline | None:
+        """The pipeline as its folder has it now, if there is one."""
         name, folders = run.pipeline.name, self.settings.pipelines
-        now = load_pipeline(name, folders).gate.approval if name in find_pipelines(folders) else None
-        return approval_of(run.pipeline.gate.approval, now)
+        return load_pipeline(name, folders) if name in find_pipelines(folders) else None
 
     def approval(self, run: Run) -> Approval | None:
         """What a person said of this run's candidate, or none.

@@ -78,6 +78,11 @@ class TotalBudget(Model):
     per_day: Money | None = Field(None, description="The most that a day (UTC) may cost.")
     per_month: Money | None = Field(None, description="The most that a calendar month (UTC) may cost.")
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is any bound."""
+        return self.per_day is not None or self.per_month is not None
+
 
 class CostMails(Model):
     """Who gets the nightly cost report."""

@@ -4,7 +4,7 @@ What a stage does with it belongs to the stage; where pipelines are looked for b
 """
 
 from noria.pipeline.alerts import SEVERITIES, Alerts, AlertSeverity, QuietHours
-from noria.pipeline.approving import NO_ONE, approval_of
+from noria.pipeline.approving import NO_ONE, approval_of, budget_of
 from noria.pipeline.base import NAME_PATTERN, SPEC_FILE, Scalar, normalise_header
 from noria.pipeline.budget import Budget
 from noria.pipeline.columns import Column, ColumnType, Range
@@ -87,6 +87,7 @@ __all__ = [
     "Threshold",
     "Tuning",
     "approval_of",
+    "budget_of",
     "find_pipelines",
     "greater_is_better",
     "json_schema",

@@ -1,7 +1,8 @@
-"""Who has to agree, where two policies speak: the one that a run froze, and the one that stands in the folder now."""
+"""Where two policies speak, the one that a run froze and the one that stands in the folder now: the stricter holds."""
 
 from __future__ import annotations
 
+from noria.pipeline.budget import WHEN_EXCEEDED, Budget
 from noria.pipeline.policy import ApprovalPolicy
 
 NO_ONE = "nobody, since the run and the pipeline's folder name different people"
@@ -15,7 +16,27 @@ def approval_of(one: ApprovalPolicy | None, other: ApprovalPolicy | None) -> App
     """
     if one is None or other is None:
         return one or other
-    approvers = one.approvers or other.approvers
-    if one.approvers and other.approvers:
-        approvers = tuple(name for name in one.approvers if name in other.approvers) or (NO_ONE,)
+    approvers = _both(one.approvers, other.approvers)
     return ApprovalPolicy(timeout_hours=min(one.timeout_hours, other.timeout_hours), approvers=approvers)
+
+
+def budget_of(one: Budget, other: Budget) -> Budget:
+    """What both budgets allow: the lower of each bound, and what is stricter of what happens when one is broken."""
+    bounds = {key: _least(getattr(one, key), getattr(other, key)) for key in ("per_run", "per_day", "per_month")}
+    return Budget(
+        **bounds,
+        when_exceeded=max(one.when_exceeded, other.when_exceeded, key=WHEN_EXCEEDED.index),
+        approvers=_both(one.approvers, other.approvers),
+        timeout_hours=min(one.timeout_hours, other.timeout_hours),
+    )
+
+
+def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Whom both name; who names nobody leaves it to the other."""
+    if one and other:
+        return tuple(name for name in one if name in other) or (NO_ONE,)
+    return one or other
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return min((bound for bound in (one, other) if bound is not None), default=None)

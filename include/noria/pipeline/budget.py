@@ -11,6 +11,8 @@ from pydantic import Field
 from noria.pipeline.base import Location, Model, repeated
 
 Money = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+WHEN_EXCEEDED = ("warn", "approve", "stop")
+"""The mildest first."""
 
 
 class Budget(Model):
