@@ -19,13 +19,14 @@ from noria.mailbox import inbox
 from noria.records import ChampionVersion, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
-from tests.support.github import github
+from tests.support.github import Github, github
 from tests.support.launcher import MAKE_RUN, Launcher, launcher
-from tests.support.reference import reference
+from tests.support.reference import write_students
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-SMALL = ("trials=4", "tuning.folds=2", "evaluation.seeds=2")
-SMALLER = ("--set", "estimators=[{kind: ridge}]", *(word for change in SMALL for word in ("--set", change)))
+SMALL = "trials=4 tuning.folds=2 evaluation.seeds=2"
+SOURCE = "github://someone/courses/data/StudentsPerformance.csv@main"
+MISSING = "file:///no/such/folder/missing.csv"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,34 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def up(home: Path) -> Iterator[Launcher]:
-    """A launcher whose first run, on the sample, has ended, and whose UI is up."""
-    with launcher(home, command=MAKE_RUN, SET=" ".join(SMALL)) as started:
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Github]:
+    """GitHub with the real file."""
+    root = tmp_path_factory.mktemp("github")
+    write_students(root / "someone" / "courses" / "data" / "StudentsPerformance.csv")
+    with github(root) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def once(home: Path, stand_in: Github) -> Iterator[Launcher]:
+    """A launcher that has ended with its run, the first of this home, whose training was killed at its first try."""
+    endpoints = {"NORIA_GITHUB_RAW_URL": stand_in.url, "NORIA_GITHUB_API_URL": stand_in.url}
+    with launcher(home, command=MAKE_RUN, SET=SMALL, SOURCE=SOURCE, ONCE="1", **endpoints) as started:
+        started.wait_for(r"▸ train +running", seconds=400)
+        _kill_job(started, "noria.jobs.train")
+        started.wait(500)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def run_id(once: Launcher) -> str:
+    return once.wait_for(r"run (\S+) of students__retrain")[1]
+
+
+@pytest.fixture(scope="module")
+def up(home: Path, once: Launcher) -> Iterator[Launcher]:
+    """A launcher whose run has ended, badly, and whose UI is up."""
+    with launcher(home, command=MAKE_RUN, SOURCE=MISSING) as started:
         started.wait_for(r"Ctrl-C ends everything", seconds=500)
         yield started
 
@@ -46,26 +72,67 @@ def url(up: Launcher) -> str:
     return up.wait_for(r"Airflow is up after \d+ s: (http://127\.0\.0\.1:\d+)")[1]
 
 
-@pytest.fixture(scope="module")
-def run_id(up: Launcher) -> str:
-    return up.wait_for(r"run (\S+) of students__retrain")[1]
-
-
 def _versions(home: Path) -> list[ChampionVersion]:
     return Workspace.open(Settings.from_env({}, home=home)).registry.history("students")
 
 
-def test_first_model_is_promoted_and_its_report_stands(up: Launcher, home: Path, run_id: str) -> None:
-    assert "the run ended as success" in up.output
-    assert up.wait_for(r"\n(\w+): .*\nreport: ")[1] == "promote"
-    assert Path(up.wait_for(r"report: (\S+)")[1]).is_file()
+def test_first_model_is_promoted_and_its_report_stands(once: Launcher, home: Path, run_id: str) -> None:
+    assert once.process.returncode == 0, once.output
+    assert once.gone_within(5), once.tree()
+    assert "the run ended as success" in once.output
+    assert once.wait_for(r"\n(\w+): .*\nreport: ")[1] == "promote"
+    assert Path(once.wait_for(r"report: (\S+)")[1]).is_file()
     (version,) = _versions(home)
     assert (version.version, version.is_champion, version.run_id) == ("1", True, safe_run_id(run_id))
 
 
-def test_progress_names_every_stage(up: Launcher) -> None:
-    ended = [line.split()[3] for line in up.output.splitlines() if " ✓ " in line]
+def test_progress_names_every_stage_and_the_second_try_of_the_one_that_was_killed(once: Launcher) -> None:
+    ended = [line.split()[3] for line in once.output.splitlines() if " ✓ " in line]
     assert ended == ["ingest", "validate", "explore", "train", "promote", "report"]
+    assert re.search(r"▸ train +running \(try 2\)", once.output)
+
+
+def test_snapshot_is_the_real_file_from_github(once: Launcher, stand_in: Github, home: Path, run_id: str) -> None:
+    workspace = Workspace.open(Settings.from_env({}, home=home))
+    snapshot = workspace.require(workspace.load_run("students", safe_run_id(run_id)), "ingest", Snapshot)
+    commit = stand_in.commit("someone", "courses")
+    assert (snapshot.source, snapshot.commit, snapshot.rows) == (SOURCE, commit, 1000)
+
+
+def test_new_champion_is_in_the_inbox(once: Launcher, home: Path) -> None:
+    (mail,) = inbox.read(home)
+    assert "students" in mail.subject
+    assert "new champion" in mail.subject
+    assert mail.path.stat().st_mode & 0o077 == 0
+
+
+def test_ctrl_c_in_the_middle_of_training_leaves_no_process_behind(home: Path, once: Launcher) -> None:
+    assert once.process.poll() is not None, "the first launcher has this home"
+    long = {"SET": "trials=5000 tuning.folds=2", "SOURCE": "sample://students?rows=200", "ONCE": "1"}
+    with launcher(home, command=MAKE_RUN, **long) as training:
+        training.wait_for(r"▸ train +running", seconds=400)
+        run_id = safe_run_id(training.wait_for(r"run (\S+) of students__retrain")[1])
+        tuning = Workspace.open(Settings.from_env({}, home=home)).load_run("students", run_id).pipeline.tuning
+        assert (tuning.trials, tuning.folds) == (5000, 2)
+        deadline = time.monotonic() + 60
+        while len(workers := [p for p in training.tree() if _is_worker(p)]) < 2:
+            assert time.monotonic() < deadline, "no workers came up"
+            time.sleep(0.1)
+        training.stop(signal.SIGINT, group=True)
+        assert training.gone_within(5), training.tree()
+    assert not any(worker.is_running() for worker in workers)
+    assert not [p for p in psutil.process_iter() if _home_of(p) == str(home)]
+
+
+def test_failed_run_is_told_by_words_and_mail(up: Launcher, home: Path) -> None:
+    assert "ingest failed" in up.output
+    assert "missing.csv" in up.output
+    deadline = time.monotonic() + 30
+    while len(mails := inbox.read(home)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (mail,) = mails[1:]
+    assert "failed" in mail.subject
+    assert "missing.csv" in mail.text
 
 
 def test_report_is_shown_to_the_one_who_logged_in_and_to_nobody_else(up: Launcher, url: str, run_id: str) -> None:
@@ -79,16 +146,6 @@ def test_report_is_shown_to_the_one_who_logged_in_and_to_nobody_else(up: Launche
     assert shown.status_code == 200
     assert "students" in shown.text
     assert "promote" in shown.text.lower()
-
-
-def test_new_champion_is_in_the_inbox(up: Launcher, home: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not (mails := inbox.read(home)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    (mail,) = mails
-    assert "students" in mail.subject
-    assert "new champion" in mail.subject
-    assert mail.path.stat().st_mode & 0o077 == 0
 
 
 def test_nothing_listens_beyond_loopback(up: Launcher) -> None:
@@ -117,80 +174,23 @@ def test_second_launcher_says_where_the_first_one_is(up: Launcher, home: Path, u
     assert httpx.get(f"{url}/api/v2/monitor/health").status_code == 200
 
 
-def test_sigterm_to_make_leaves_no_process_behind(up: Launcher, home: Path) -> None:
+def test_sigterm_to_make_leaves_no_process_behind_and_tells_how_the_run_ended(up: Launcher, home: Path) -> None:
     assert len(up.tree()) >= 7
-    assert up.stop(signal.SIGTERM) != 1, up.output
+    up.stop(signal.SIGTERM)
+    assert re.search(r"make: .*\[.*run\] Error 2", up.output), "the exit code of bad input"
     assert up.gone_within(5), up.tree()
     assert not (home / "launcher.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("moment", "pause"), [("preparing", 0.0), ("preparing", 2.0), ("starting", 0.0), ("starting", 0.03)]
-)
-def test_sigterm_while_airflow_boots_leaves_no_process_behind(tmp_path: Path, moment: str, pause: float) -> None:
-    with launcher(tmp_path) as booting:
-        booting.wait_for(f"{moment} Airflow")
-        time.sleep(pause)
-        assert booting.stop(signal.SIGTERM) == 1
-        assert "Airflow is stopped" in booting.output
-        assert booting.gone_within(5), booting.tree()
-    assert not [p for p in psutil.process_iter() if _home_of(p) == str(tmp_path)]
+@pytest.mark.parametrize("pause", [0.0, 2.0])
+def test_sigterm_while_the_database_is_prepared_leaves_no_process_behind(tmp_path: Path, pause: float) -> None:
+    _end_while("preparing", pause, tmp_path)
 
 
-def test_ctrl_c_in_the_middle_of_training_leaves_no_process_behind(home: Path, up: Launcher) -> None:
+@pytest.mark.parametrize("pause", [0.0, 0.03])
+def test_sigterm_while_airflow_starts_leaves_no_process_behind(home: Path, up: Launcher, pause: float) -> None:
     assert up.process.poll() is not None, "the first launcher has this home"
-    long = {"SET": "trials=5000 tuning.folds=2", "SOURCE": "sample://students?rows=200", "ONCE": "1"}
-    with launcher(home, command=MAKE_RUN, **long) as training:
-        training.wait_for(r"▸ train +running", seconds=400)
-        run_id = safe_run_id(training.wait_for(r"run (\S+) of students__retrain")[1])
-        tuning = Workspace.open(Settings.from_env({}, home=home)).load_run("students", run_id).pipeline.tuning
-        assert (tuning.trials, tuning.folds) == (5000, 2)
-        deadline = time.monotonic() + 60
-        while len(workers := [p for p in training.tree() if _is_worker(p)]) < 2:
-            assert time.monotonic() < deadline, "no workers came up"
-            time.sleep(0.1)
-        training.stop(signal.SIGINT, group=True)
-        assert training.gone_within(5), training.tree()
-    assert not any(worker.is_running() for worker in workers)
-    assert not [p for p in psutil.process_iter() if _home_of(p) == str(home)]
-
-
-def test_real_file_from_github_and_a_stage_that_is_killed(home: Path, up: Launcher, tmp_path: Path) -> None:
-    assert up.process.poll() is not None, "the first launcher has this home"
-    file = tmp_path / "someone" / "courses" / "data" / "StudentsPerformance.csv"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(reference("students_performance_kaggle.csv").read_bytes())
-    with github(tmp_path) as stand_in:
-        source = "github://someone/courses/data/StudentsPerformance.csv@main"
-        endpoints = {"NORIA_GITHUB_RAW_URL": stand_in.url, "NORIA_GITHUB_API_URL": stand_in.url}
-        with launcher(home, "--once", "--source", source, *SMALLER, **endpoints) as once:
-            once.wait_for(r"▸ train +running", seconds=400)
-            _kill_job(once, "noria.jobs.train")
-            once.wait_for(r"▸ train +running \(try 2\)", seconds=120)
-            assert once.wait(400) == 0, once.output
-            assert once.gone_within(5), once.tree()
-            run_id = safe_run_id(once.wait_for(r"run (\S+) of students__retrain")[1])
-        commit = stand_in.commit("someone", "courses")
-    workspace = Workspace.open(Settings.from_env({}, home=home))
-    run = workspace.load_run("students", run_id)
-    snapshot = workspace.require(run, "ingest", Snapshot)
-    assert (snapshot.source, snapshot.commit, snapshot.rows) == (source, commit, 1000)
-    assert len([v for v in _versions(home) if v.run_id == run_id]) <= 1
-    verdict = once.wait_for(r"\n(promote|keep): ")[1]
-    assert (verdict == "promote") == any(v.run_id == run_id for v in _versions(home))
-
-
-def test_failed_run_is_told_by_exit_code_words_and_mail(home: Path, up: Launcher, tmp_path: Path) -> None:
-    assert up.process.poll() is not None, "the first launcher has this home"
-    before = len(inbox.read(home))
-    missing = (tmp_path / "missing.csv").as_uri()
-    with launcher(home, "--once", "--source", missing) as once:
-        assert once.wait(300) == 2, once.output
-        assert "ingest failed" in once.output
-        assert "missing.csv" in once.output
-    (mail,) = inbox.read(home)[before:]
-    assert "failed" in mail.subject
-    assert "missing.csv" in mail.text
+    _end_while("starting", pause, home)
 
 
 def test_component_that_dies_ends_the_launcher(home: Path, up: Launcher) -> None:
@@ -239,6 +239,16 @@ def test_next_start_ends_what_is_left_when_even_the_warden_was_killed(home: Path
             assert killed.gone_within(5), killed.tree()
             assert following.stop(signal.SIGINT) == 1
             assert following.gone_within(5), following.tree()
+
+
+def _end_while(moment: str, pause: float, home: Path) -> None:
+    with launcher(home) as booting:
+        booting.wait_for(f"{moment} Airflow")
+        time.sleep(pause)
+        assert booting.stop(signal.SIGTERM) == 1
+        assert "Airflow is stopped" in booting.output
+        assert booting.gone_within(5), booting.tree()
+    assert not [p for p in psutil.process_iter() if _home_of(p) == str(home)]
 
 
 def _home_of(process: psutil.Process) -> str | None:

@@ -19,6 +19,7 @@ from noria.launcher.state import LauncherState
 from noria.settings import CHECKOUT
 
 STOP_SECONDS = 60
+LOOK_SECONDS = 0.5
 UP = (Path(sys.executable).parent / "noria", "up")
 READ_ONCE = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600"}
 """The tests' DAGs do not change, and reading all of them anew every half minute takes a fifth of a processor."""
@@ -51,6 +52,7 @@ class Launcher:
         )
         self._lines: list[str] = []
         self._seen: dict[tuple[int, float], psutil.Process] = {}
+        self._looked = 0.0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -67,7 +69,7 @@ class Launcher:
         """Wait until it has printed something."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.tree()
+            self._look()
             if found := re.search(pattern, self.output):
                 return found
             if self.process.poll() is not None and not self._reader.is_alive():
@@ -92,10 +94,16 @@ class Launcher:
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"it did not end:\n{self.output}"
-            self.tree()
+            self._look()
             time.sleep(0.2)
         self._reader.join(timeout=10)
         return self.process.returncode
+
+    def _look(self) -> None:
+        """Remember who belongs to it; now and then only: a look takes 10 ms of a processor."""
+        if time.monotonic() > self._looked + LOOK_SECONDS:
+            self.tree()
+            self._looked = time.monotonic()
 
     def tree(self) -> list[psutil.Process]:
         """It and all its descendants; each is remembered, so that those left behind are found again."""
