@@ -1,7 +1,7 @@
 """Notifiers: mails about runs, sent at DAG level, because a task that is killed calls nobody.
 
-They run in the DAG processor, but for the one about a candidate that waits, which runs in the task that asks. A mail
-that cannot be sent changes no run; the error is in the log of the process.
+They run in the DAG processor, but for the one about a candidate that waits, which runs in the task that asks. What they
+tell goes into the outbox, and from there at once to the server, if it can be reached. Nothing here changes a run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from airflow.sdk import BaseNotifier
 from noria.airflow.connections import open_workspace
 from noria.airflow.defaults import APPROVE_TASK
 from noria.airflow.links import approval_url, data_docs_url, report_url, run_url
+from noria.airflow.mail import tell
 from noria.airflow.pages import find_pages
-from noria.alerts import Alert, to_message
+from noria.alerts import Alert
 from noria.alerts.failures import failure_alert
+from noria.alerts.outbox import over
 from noria.alerts.verdicts import failed_rollback_alert, forced_alerts, rollback_alert, verdict_alert, waiting_alert
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline
@@ -29,45 +31,38 @@ if TYPE_CHECKING:
 
 Links = list[tuple[str, str]]
 Alerts = Sequence[Alert]
-SMTP_CONNECTION = "smtp_default"
-SENDER = "noria@localhost"
-"""Where the connection names no `from_email`."""
 
 
 class _RunNotifier(BaseNotifier):
     def __init__(self, pipeline: Pipeline, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline.name
-        self.recipients = pipeline.alerts.emails
+        self.policy = pipeline.alerts
 
     def notify(self, context: Context) -> None:
-        """Send the alert, if there is one and somebody wants it."""
-        if not self.recipients:
+        """Tell what is to be told, if somebody wants it."""
+        if not self.policy.emails:
             return
         workspace = open_workspace(Settings.from_env())
         run_id = safe_run_id(context["run_id"])
         run = self._run(run_id, workspace)
         links = _links(context["dag"].dag_id, context["run_id"], run, workspace)
-        for alert in self.compose(run_id, run, workspace, links):
-            self._send(alert)
+        alerts = self.compose(run_id, run, workspace, links)
+        self.settle(run, workspace)
+        tell(alerts, self.policy, workspace)
 
     def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alerts of a run, or none."""
         raise NotImplementedError
+
+    def settle(self, run: Run | None, workspace: Workspace) -> None:
+        """Say what is over with this run, if anything is."""
 
     def _run(self, run_id: str, workspace: Workspace) -> Run | None:
         try:
             return workspace.load_run(self.pipeline, run_id)
         except NoriaError:
             return None
-
-    def _send(self, alert: Alert) -> None:
-        from airflow.providers.smtp.hooks.smtp import SmtpHook
-
-        with SmtpHook(smtp_conn_id=SMTP_CONNECTION) as hook:
-            message = to_message(alert, self.recipients, hook.from_email or SENDER)
-            hook._smtp_client.send_message(message)  # the hook's own method makes no plain text part
-        self.log.info("mail “%s” to %s", alert.subject, ", ".join(self.recipients))
 
 
 class FailureNotifier(_RunNotifier):
@@ -86,6 +81,10 @@ class VerdictNotifier(_RunNotifier):
         if run is None:
             return []
         return [*forced_alerts(run, workspace, links), *_one(verdict_alert(run, workspace, links))]
+
+    def settle(self, run: Run | None, workspace: Workspace) -> None:
+        """A run that ended well ends what was told of failed ones."""
+        over(self.pipeline, ("failed run", "failed validation", "late run"), workspace)
 
 
 class WaitingNotifier(_RunNotifier):

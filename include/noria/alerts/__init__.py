@@ -3,7 +3,8 @@
 How a mail reaches a server belongs to whoever sends; what a run's records mean belongs to the stages.
 """
 
-from noria.alerts.alert import Alert, Kind, Links
+from noria.alerts.alert import Alert, Kind, Links, same
 from noria.alerts.message import to_message
+from noria.alerts.outbox import deliver, over, post
 
-__all__ = ["Alert", "Kind", "Links", "to_message"]
+__all__ = ["Alert", "Kind", "Links", "deliver", "over", "post", "same", "to_message"]

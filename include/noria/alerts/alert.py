@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from noria.pipeline.alerts import AlertSeverity
 
@@ -26,11 +27,25 @@ Kind = Literal[
     "digest",
     "news",
 ]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_TAGS: dict[AlertSeverity, str] = {
+    "info": "[Noria]",
+    "warning": "[Noria warning]",
+    "error": "[Noria error]",
+    "critical": "[Noria CRITICAL]",
+}
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad"  # control characters, the soft hyphen
+    r"\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # lines, direction, tags
+    r"\ud800-\udfff]+"  # halves of characters, as names of files may hold
+)
+_CHANGING = re.compile(r"\S*\d\S*|\b[a-f]{8,}\b", re.IGNORECASE)
+"""Words with a digit, such as numbers, times, versions, ids and hashes."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One mail before it is rendered.
+    """One mail before it is rendered. Line breaks and control characters in its lines become spaces.
 
     Attributes:
         pipeline: Name of the pipeline.
@@ -39,7 +54,8 @@ class Alert:
         kind: What it is about; stands above the headline.
         severity: How bad it is; by default `info` if good, else `error`.
         cause: What makes two alerts about the same thing one, such as `train: OSError: no space left on`; by default
-            what happened. Numbers, ids and times in it make no difference.
+            what happened, apart from numbers, ids and times (`same`).
+        run_id: The run in Noria's form, if it is about one.
         details: Sentences that explain it.
         sections: Heading and lines, such as those of a promotion card.
         header, rows: A table of figures.
@@ -53,13 +69,31 @@ class Alert:
     kind: Kind = "news"
     severity: AlertSeverity | None = None
     cause: str = ""
+    run_id: str = ""
     details: Sequence[str] = ()
     sections: Sequence[tuple[str, Sequence[str]]] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     log_stage: str = ""
     log: Sequence[str] = ()
-    links: Sequence[tuple[str, str]] = field(default=())
+    links: Links = field(default=())
+
+    def __post_init__(self) -> None:
+        lines = {
+            "pipeline": printable(self.pipeline),
+            "happened": printable(self.happened),
+            "cause": printable(self.cause),
+            "run_id": printable(self.run_id),
+            "log_stage": printable(self.log_stage),
+            "details": _lines(self.details),
+            "sections": tuple((printable(title), _lines(section)) for title, section in self.sections),
+            "header": _lines(self.header),
+            "rows": tuple(_lines(row) for row in self.rows),
+            "log": _lines(self.log),
+            "links": tuple((printable(label), printable(address)) for label, address in self.links),
+        }
+        for name, value in lines.items():
+            object.__setattr__(self, name, value)
 
     @property
     def level(self) -> AlertSeverity:
@@ -68,12 +102,31 @@ class Alert:
 
     @property
     def subject(self) -> str:
-        """One line for the header; line breaks and control characters cannot get through."""
-        line = re.sub(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+", " ", f"[Noria] {self.pipeline}: {self.happened}")
+        """One line for the header."""
+        line = f"{_TAGS[self.level]} {self.pipeline}: {self.happened}"
         return line if len(line) <= SUBJECT_LENGTH else f"{line[: SUBJECT_LENGTH - 1]}…"
+
+    def key(self, recipients: Sequence[str]) -> str:
+        """What two alerts have in common that are one mail: about the same, as bad, and for the same people."""
+        parts = (self.pipeline, self.kind, self.level, self.cause or same(self.happened), *sorted(recipients))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
     def aligned(self) -> list[str]:
         """The table as lines of plain text."""
         table = [self.header, *self.rows]
         widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
         return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+
+
+def same(text: str) -> str:
+    """What two messages have in common that differ in numbers, ids and times only."""
+    return " ".join(_CHANGING.sub("#", text).casefold().split())
+
+
+def printable(text: str) -> str:
+    """Text of which no character ends a line, steers a terminal, or turns the direction of others."""
+    return _UNPRINTABLE.sub(" ", text)
+
+
+def _lines(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(printable(text) for text in texts)

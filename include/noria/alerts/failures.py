@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from noria.alerts.alert import Alert, Links
+from noria.alerts.alert import Alert, Links, same
 from noria.errors import ExitCode
 from noria.records import STAGES, Failure, Run, stages_of
 from noria.workspace import Workspace
@@ -25,7 +25,8 @@ def failure_alert(name: str, run_id: str, run: Run | None, workspace: Workspace,
     """
     if run is None:
         log = last_lines(workspace.settings.log_file(name, run_id, STAGES[0]))
-        return Alert(name, f"the run could not begin{because(log)}", links=links, log_stage=STAGES[0], log=log)
+        happened = f"the run could not begin{because(log)}"
+        return Alert(name, happened, kind="failed run", run_id=run_id, links=links, log_stage=STAGES[0], log=log)
     failure = workspace.failure(run)
     stage = failure.stage if failure else _unfinished_stage(run, workspace)
     log = last_lines(workspace.settings.log_file(name, run_id, stage))
@@ -33,6 +34,8 @@ def failure_alert(name: str, run_id: str, run: Run | None, workspace: Workspace,
         return Alert(
             name,
             f"the run failed in {stage}: it ended without a word",
+            kind="failed run",
+            run_id=run_id,
             details=["Perhaps it was killed, or memory ran out."],
             links=links,
             log_stage=stage,
@@ -43,6 +46,9 @@ def failure_alert(name: str, run_id: str, run: Run | None, workspace: Workspace,
     return Alert(
         name,
         f"the run failed in {stage}: {_headline(failure.message)}",
+        kind="failed run",
+        cause=_cause(failure),
+        run_id=run_id,
         details=_rest(failure.message),
         links=links,
         log_stage=stage,
@@ -58,6 +64,9 @@ def _invalid_alert(run: Run, failure: Failure, workspace: Workspace, links: Link
     return Alert(
         run.pipeline.name,
         f"the data failed validation: {_headline(failure.message)}",
+        kind="failed validation",
+        cause=", ".join(sorted(f"{r.expectation} {r.column or ''}" for r in failed)) or _cause(failure),
+        run_id=run.run_id,
         details=[*_rest(failure.message), "No model was trained; the champion stays."],
         header=("Expectation", "Column", "Severity", "Expected", "Observed") if failed else (),
         rows=[(r.expectation, r.column or "", r.severity, r.expected, r.observed) for r in failed],
@@ -86,6 +95,11 @@ def last_lines(file: Path) -> Sequence[str]:
 def because(log: Sequence[str]) -> str:
     """The last error of a log as the end of a sentence, or nothing."""
     return f": {log[-1].removeprefix('ERROR ')}" if log else ""
+
+
+def _cause(failure: Failure) -> str:
+    """What two failures have in common that are one trouble."""
+    return f"{failure.stage}: {failure.error}: {same(_headline(failure.message))}"
 
 
 def _headline(message: str) -> str:

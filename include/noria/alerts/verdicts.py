@@ -5,21 +5,29 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from noria.alerts.alert import Alert, Links
+from noria.alerts.alert import Alert, Kind, Links
 from noria.alerts.failures import because, last_lines
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline, Threshold
+from noria.pipeline.alerts import AlertSeverity
 from noria.records import NOBODY, Candidate, ChampionVersion, Decision, LedgerEntry, Metrics, Rollback, Run
 from noria.workspace import Workspace
 
 if TYPE_CHECKING:
-    from noria.report.card import Card
+    from noria.report.card import Card, State
 
 log = logging.getLogger(__name__)
-GOOD = ("first", "promoted")
+_KINDS: dict[State, tuple[Kind, AlertSeverity]] = {
+    "first": ("new champion", "info"),
+    "promoted": ("new champion", "info"),
+    "forced": ("new champion", "error"),
+    "rejected": ("rejected candidate", "warning"),
+    "waiting": ("approval", "info"),
+    "declined": ("approval", "warning"),
+    "kept": ("rejected candidate", "warning"),
+}
 
 
 def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
@@ -41,10 +49,16 @@ def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
         decision, candidate, run.pipeline, run_id=run.run_id, history=history, problems=problems, policy=policy
     )
     header, rows = _metrics_table(run.pipeline, decision, candidate)
+    kind, severity = _KINDS.get(facts.state, ("news", "error"))
     return Alert(
         run.pipeline.name,
         happened,
-        good=facts.state in GOOD,
+        good=severity == "info",
+        kind=kind,
+        severity="critical" if facts.findings else severity,
+        # A candidate that fails again for the same reasons is no news; whatever else becomes of one is.
+        cause="" if kind == "rejected candidate" else f"{facts.state} {run.run_id}",
+        run_id=run.run_id,
         sections=facts.sections(),
         header=header,
         rows=rows,
@@ -71,8 +85,7 @@ def forced_alerts(run: Run, workspace: Workspace, links: Links) -> Sequence[Aler
 
 def waiting_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
     """A candidate that waits for a person; the first of the links is where to answer."""
-    alert = verdict_alert(run, workspace, links)
-    return replace(alert, good=True) if alert else None
+    return verdict_alert(run, workspace, links)
 
 
 def rollback_alert(rollback: Rollback, links: Links) -> Alert:
@@ -82,6 +95,9 @@ def rollback_alert(rollback: Rollback, links: Links) -> Alert:
     return Alert(
         rollback.pipeline,
         f"rolled back to version {rollback.version} by {rollback.by}: {rollback.reason}{'' if stands else newer}",
+        kind="rollback",
+        severity="warning",
+        cause=rollback.verdict_id,
         details=[
             f"The champion before was version {rollback.before}.",
             f"Version {rollback.version} loads and scores the data of run {rollback.run_id}.",
@@ -98,6 +114,8 @@ def failed_rollback_alert(pipeline: str, run_id: str, workspace: Workspace, link
     return Alert(
         pipeline,
         f"the rollback failed{because(log)}",
+        kind="rollback",
+        run_id=run_id,
         details=[
             "The champion is the one that it was, unless the failure came after the registry was written to: then the "
             "rollback is unfinished, and to clear the task completes it.",
@@ -113,6 +131,8 @@ def _forced(entry: LedgerEntry, reason: str | None, links: Links) -> Alert:
     return Alert(
         entry.pipeline,
         f"PROMOTED BY FORCE past the gate, version {entry.version}: {reason or entry.by}",
+        kind="new champion",
+        cause=f"forced {entry.verdict_id}",
         details=[
             f"It was on {entry.at:%Y-%m-%d %H:%M} UTC; the candidate is of run {entry.run_id}.",
             f"The champion before was version {entry.champion_before or '(none)'}.",

@@ -4,7 +4,9 @@ import email
 import email.policy
 import html
 import json
-from datetime import UTC, datetime
+import smtplib
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from noria.airflow.notifiers import (
     VerdictNotifier,
     WaitingNotifier,
 )
-from noria.alerts import Alert, to_message
+from noria.alerts import deliver
 from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
@@ -27,6 +29,7 @@ from noria.records import NOBODY, Approval, Decision, LedgerEntry, LedgerEvent, 
 from noria.settings import CHECKOUT, Settings
 from noria.stages.rollback import rollback_path
 from noria.workspace import Workspace, run_path, safe_run_id, to_json
+from tests.support.mail import sent_by
 from tests.support.runs import candidate, decision, done, failed, rule, validation
 
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
@@ -85,7 +88,7 @@ def test_a_failed_run(workspace: Workspace, run: Run, students: Pipeline, monkey
     (mail,) = send(FailureNotifier(students), workspace, monkeypatch)
 
     assert mail.to == "data-science@example.org"
-    assert mail.subject == "[Noria] students: the run failed in ingest: no file /data/pupils.csv. Check the path."
+    assert mail.subject == "[Noria error] students: the run failed in ingest: no file /data/pupils.csv. Check the path."
     first, *rest = mail.text.splitlines()
     assert first == "students: the run failed in ingest: no file /data/pupils.csv. Check the path."
     assert f"Run: {UI}/dags/students__retrain/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00" in rest
@@ -99,7 +102,7 @@ def test_a_run_that_was_killed(
     workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (mail,) = send(FailureNotifier(students), workspace, monkeypatch)
-    assert mail.subject == "[Noria] students: the run failed in ingest: it ended without a word"
+    assert mail.subject == "[Noria error] students: the run failed in ingest: it ended without a word"
 
 
 def test_a_run_that_could_not_begin(workspace: Workspace, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +110,7 @@ def test_a_run_that_could_not_begin(workspace: Workspace, students: Pipeline, mo
     log.parent.mkdir(parents=True)
     log.write_text("ERROR trigger form: unknown trails.\n")
     (mail,) = send(FailureNotifier(students), workspace, monkeypatch)
-    assert mail.subject == "[Noria] students: the run could not begin: trigger form: unknown trails."
+    assert mail.subject == "[Noria error] students: the run could not begin: trigger form: unknown trails."
 
 
 def test_invalid_data(workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +119,7 @@ def test_invalid_data(workspace: Workspace, run: Run, students: Pipeline, monkey
     failed(workspace, run, "validate", "1 of 2 expectations failed", exit_code=ExitCode.INVALID_DATA)
     (mail,) = send(FailureNotifier(students), workspace, monkeypatch)
 
-    assert mail.subject == "[Noria] students: the data failed validation: 1 of 2 expectations failed"
+    assert mail.subject == "[Noria error] students: the data failed validation: 1 of 2 expectations failed"
     assert "expect_column_mean_to_be_between  math_score  critical  40 to 90  12.5" in mail.text
     assert "expect_table_row_count" not in mail.text
     assert "the champion stays" in mail.text
@@ -152,7 +155,7 @@ def test_a_rejected_candidate(
 ) -> None:
     done(workspace, run, "promote", decision("reject"))
     (mail,) = send(VerdictNotifier(students), workspace, monkeypatch)
-    assert mail.subject == "[Noria] students: candidate rejected (r2 0.871): r2 0.871 against at least 0.8"
+    assert mail.subject == "[Noria warning] students: candidate rejected (r2 0.871): r2 0.871 against at least 0.8"
     assert "FAIL  required  threshold: r2 0.871 against at least 0.8" in mail.text
     assert "Version 2 stays in use." in mail.text
     assert "<li>Version 2 stays in use.</li>" in page(mail)
@@ -172,44 +175,17 @@ def test_nobody_to_tell(workspace: Workspace, run: Run, students: Pipeline, monk
     assert send(FailureNotifier(quiet), workspace, monkeypatch) == []
 
 
-def test_a_mail_server_that_is_away_is_an_error_of_the_callback(
+def test_a_mail_that_no_server_takes_waits_and_changes_nothing(
     workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True}}
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
-    with pytest.raises(OSError, match="refused"):
-        FailureNotifier(students)({"dag": DAG("students__retrain", schedule=None), "run_id": RUN_ID})
-
-
-def test_text_from_outside_stays_text() -> None:
-    alert = Alert(
-        "students",
-        "failed\r\nBcc: everybody@example.org\n\x0bmore\u2028",
-        details=["<script>alert(1)</script>"],
-        header=("A", "B"),
-        rows=[("<b>", "&")],
-        links=[("Run", 'http://x/"onclick=')],
-        log_stage="ingest",
-        log=["<img src=x onerror=alert(1)>"],
-    )
-    message = to_message(alert, ["a@example.org", "b@example.org"], "noria@example.org")
-    headers, _, _ = message.as_bytes().partition(b"\r\n\r\n")
-
-    assert b"\nBcc:" not in headers
-    assert message["Subject"] == "[Noria] students: failed Bcc: everybody@example.org more "
-    assert message["To"] == "a@example.org, b@example.org"
-    assert message.get_content_type() == "multipart/alternative"
-    plain, page = (part.get_content() for part in message.iter_parts())
-    assert "<script>alert(1)</script>" in plain
-    assert "<script>" not in page
-    assert "<img" not in page
-    assert '/"onclick' not in page
-
-
-def test_a_long_story_has_a_short_subject() -> None:
-    subject = Alert("students", "the run failed in train: " + "x" * 400).subject
-    assert len(subject) == 150
-    assert subject.endswith("…")
+    FailureNotifier(students)({"dag": DAG("students__retrain", schedule=None), "run_id": RUN_ID})
+    with MailSink(inbox.folder(workspace.settings.home)) as sink, smtplib.SMTP("127.0.0.1", sink.port) as server:
+        later = workspace.clock() + timedelta(hours=2)
+        assert deliver(workspace, partial(sent_by, server), later).sent == 1
+    (mail,) = inbox.read(workspace.settings.home)
+    assert mail.subject == "[Noria error] students: the run failed in ingest: it ended without a word"
 
 
 def test_a_candidate_that_came_too_late_is_no_news(
@@ -227,33 +203,39 @@ def test_figures_side_by_side_are_of_the_same_rows(
     assert mail.subject.endswith("new champion, version 3: r2 0.869 on 83 holdout rows, before 0.861")
 
 
-NEWS: dict[str, tuple[Decision, str, str]] = {
+NEWS: dict[str, tuple[str, Decision, str, str]] = {
     "declined": (
+        "warning",
         decision("keep", approval=answer(approved=False, reason="the term has not ended")),
         "candidate declined by anna: the term has not ended",
         "Declined by anna",
     ),
     "too late to approve": (
+        "warning",
         decision("keep", approval=answer(approved=False, by=NOBODY, reason="no answer within 24 hours")),
         "candidate not approved in time, the champion stays: no answer within 24 hours",
         "Nobody answered in time",
     ),
     "approved in vain": (
+        "warning",
         decision("keep", approval=answer(approved=True), reasons=("the champion is version 3 by now",)),
         "approved by anna, but the champion stays: the champion is version 3 by now",
         "Approved by anna",
     ),
     "forced": (
+        "error",
         decision("reject", forced="anna: the old one is unfair", registered_version="3", champion_version="3"),
         "PROMOTED BY FORCE past the gate, version 3: anna: the old one is unfair",
         "Version 3 was promoted against the gate's verdict: anna: the old one is unfair",
     ),
     "written around": (
+        "CRITICAL",
         decision("reject", rules=(rule("registry", "version 7 has no verdict"),), dry_run=True),
         "THE REGISTRY WAS WRITTEN TO AROUND THE GATE, nothing is promoted: version 7 has no verdict",
         "version 7 has no verdict",
     ),
     "champion gone": (
+        "warning",
         decision("keep", champion_metrics=None, rules=(rule("champion", "the file of version 2 is gone"),)),
         "WARNING, the champion, version 2, cannot be compared: the file of version 2 is gone",
         "FAIL  required  champion: the file of version 2 is gone",
@@ -265,13 +247,12 @@ NEWS: dict[str, tuple[Decision, str, str]] = {
 def test_what_else_is_news(
     workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    news, happened, fact = NEWS[case]
+    tag, news, happened, fact = NEWS[case]
     done(workspace, run, "promote", news)
     (mail,) = send(VerdictNotifier(students), workspace, monkeypatch)
-    assert mail.subject == f"[Noria] students: {happened}"
+    assert mail.subject == f"[Noria {tag}] students: {happened}"
     assert fact in mail.text
     assert fact in html.unescape(page(mail))
-    assert "#b42318" in page(mail), "this is no good news"
 
 
 def entry(event: LedgerEvent, run_id: str, version: str | None = None) -> LedgerEntry:
@@ -310,7 +291,7 @@ def test_what_was_forced_since_the_run_before_is_told_by_this_one(
     done(workspace, run, "promote", decision("keep"))
     mails = send(VerdictNotifier(students), workspace, monkeypatch)
     assert [mail.subject for mail in mails] == [
-        f"[Noria] students: PROMOTED BY FORCE past the gate, version {version}: anna" for version in "34"
+        f"[Noria error] students: PROMOTED BY FORCE past the gate, version {version}: anna" for version in "34"
     ]
     assert "The gate had said: r2 0.71 against at least 0.8" in mails[0].text
 
@@ -360,7 +341,7 @@ def test_a_rollback(workspace: Workspace, students: Pipeline, monkeypatch: pytes
     )
     workspace.lake.create(rollback_path("students", key), to_json(record))
     (mail,) = send(RollbackNotifier(students), workspace, monkeypatch)
-    assert mail.subject == "[Noria] students: rolled back to version 1 by anna: wrong since Monday"
+    assert mail.subject == "[Noria warning] students: rolled back to version 1 by anna: wrong since Monday"
     assert "The champion before was version 2." in mail.text
     assert "r2      0.861" in mail.text
 
@@ -370,5 +351,5 @@ def test_a_rollback_that_failed(workspace: Workspace, students: Pipeline, monkey
     log.parent.mkdir(parents=True)
     log.write_text("ERROR version 9 never was the champion.\n")
     (mail,) = send(FailedRollbackNotifier(students), workspace, monkeypatch)
-    assert mail.subject == "[Noria] students: the rollback failed: version 9 never was the champion."
+    assert mail.subject == "[Noria error] students: the rollback failed: version 9 never was the champion."
     assert "The champion is the one that it was, unless" in mail.text and "clear the task completes it" in mail.text

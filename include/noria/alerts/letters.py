@@ -1,0 +1,146 @@
+"""What the outbox keeps: letters, the causes that fold them, and what a digest tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import Field
+
+from noria.alerts.alert import Alert, Kind
+from noria.pipeline.alerts import AlertSeverity, QuietHours
+from noria.records.base import Record
+
+SHOWN_RUNS = 20
+"""How many of the newest runs a digest links to."""
+
+
+class Occurrence(Record):
+    """One time that something happened; the address is that of the run, if there is one."""
+
+    at: datetime
+    run_id: str = ""
+    url: str = ""
+
+
+class News(Record):
+    """What a digest tells of one cause.
+
+    Attributes:
+        key: What makes it one, see `Alert.key`.
+        times: How often it happened.
+        over_at: When something said that it is over.
+        occurrences: The newest ones, oldest first.
+    """
+
+    key: str
+    pipeline: str
+    kind: Kind
+    level: AlertSeverity
+    happened: str
+    times: int
+    first_at: datetime
+    last_at: datetime
+    over_at: datetime | None = None
+    occurrences: tuple[Occurrence, ...] = ()
+
+
+class Letter(Record):
+    """A mail on its way.
+
+    Attributes:
+        letter_id: Also makes its Message-ID, so that one that arrives twice can be told to be the same.
+        recipients: Those who have not got it yet.
+        quiet: When it must not be sent, unless it is critical.
+        alert: What it says.
+        news: What it tells, if it is a digest.
+        parts: The letters whose place a digest takes.
+        answers: Ids of the letters that it follows up.
+        not_before: End of the quiet hours in which it came.
+        tries: How often it was tried in vain.
+        next_try: When it is tried again.
+        trouble: Why it could not be delivered, by recipient.
+    """
+
+    letter_id: str
+    posted_at: datetime
+    recipients: tuple[str, ...]
+    alert: Alert
+    quiet: QuietHours | None = None
+    news: tuple[News, ...] = ()
+    parts: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    not_before: datetime | None = None
+    tries: int = 0
+    next_try: datetime | None = None
+    trouble: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def about(self) -> tuple[News, ...]:
+        """What a digest says of it."""
+        return self.news or (news_of(self.alert, self.recipients, self.posted_at),)
+
+    @property
+    def due_at(self) -> datetime:
+        """The earliest time at which it may be sent."""
+        return max(at for at in (self.posted_at, self.not_before, self.next_try) if at)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it waits for no quiet hours."""
+        return self.alert.level == "critical" and not self.news
+
+
+class Over(Record):
+    """Something that ends causes: a good run of the pipeline."""
+
+    pipeline: str
+    kinds: tuple[Kind, ...]
+    at: datetime
+
+
+class Cause(Record):
+    """Why letters are folded: one has been sent, and what followed is counted.
+
+    Attributes:
+        news: What followed.
+        first: Id of the letter that was sent.
+        runs: The newest runs that it was seen in, the first one's among them.
+        counted: Letters that are in `news` already, though they may still stand where they arrived.
+    """
+
+    news: News
+    first: str
+    opened_at: datetime
+    recipients: tuple[str, ...]
+    quiet: QuietHours | None = None
+    runs: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
+
+
+def news_of(alert: Alert, recipients: Sequence[str], at: datetime) -> News:
+    """An alert as a line of a digest."""
+    return News(
+        key=alert.key(recipients),
+        pipeline=alert.pipeline,
+        kind=alert.kind,
+        level=alert.level,
+        happened=alert.happened,
+        times=1,
+        first_at=at,
+        last_at=at,
+        occurrences=(Occurrence(at=at, run_id=alert.run_id, url=dict(alert.links).get("Run", "")),),
+    )
+
+
+def together(one: News, other: News) -> News:
+    """Two accounts of one cause."""
+    return one.model_copy(
+        update={
+            "times": one.times + other.times,
+            "first_at": min(one.first_at, other.first_at),
+            "last_at": max(one.last_at, other.last_at),
+            "over_at": other.over_at or one.over_at,
+            "occurrences": (*one.occurrences, *other.occurrences)[-SHOWN_RUNS:],
+        }
+    )
