@@ -39,7 +39,7 @@ SUBJECTS = [
     *("python", "packages", "disk", "profile", "mail", "pipelines"),
     *CONNECTIONS,
     *("identity", "clock", "lake", "lock", "synapse"),
-    *("azureml", "compute", "quota", "environment", "datastore", "mlflow", "keys", "registry", "ledger"),
+    *("azureml", "compute", "quota", "environment", "datastore", "mlflow", "costs", "keys", "registry", "ledger"),
 ]
 OF_NOBODY = {"keys"}
 """What asks no service."""
@@ -106,6 +106,7 @@ def test_all_is_well_in_one_line_each_and_nothing_is_left(twin: Twin, tmp_path: 
 def test_connections_that_are_missing_unreadable_or_incomplete(twin: Twin, look: Any) -> None:
     found = look(
         AIRFLOW_CONN_ADLS_DEFAULT="",
+        AIRFLOW_CONN_AZURE_COSTS="",
         AIRFLOW_CONN_AZUREML_DEFAULT='{"password": "planted-secret',
         AIRFLOW_CONN_AZUREML_PRODUCTION="",
         **connection(twin, "azure_synapse_default", sparkPool=None, subscriptionId=None, host=None),
@@ -116,7 +117,8 @@ def test_connections_that_are_missing_unreadable_or_incomplete(twin: Twin, look:
     assert "cannot be read" in found["azureml_default"].detail
     assert "planted-secret" not in str(found)
     assert found["azureml_production"].status == "ok"
-    assert not found.keys() & {"synapse", "azureml", "registry"}, "there is nobody to ask"
+    assert found["azure_costs"].status == "warn" and "metering alone" in found["azure_costs"].detail
+    assert not found.keys() & {"synapse", "azureml", "registry", "costs"}, "there is nobody to ask"
 
 
 def test_wrong_tenant(twin: Twin, look: Any) -> None:
@@ -171,8 +173,10 @@ def test_role_that_may_read_and_not_write_the_lake_the_pool_and_the_workspaces(t
     said = "The principal does not have the required Synapse RBAC permission to perform this action."
     twin.fault("synapse", status=403, body=json.dumps({"error": {"code": "Unauthorized", "message": said}}))
     twin.set("management", actions=["Microsoft.MachineLearningServices/workspaces/*/read"])
+    twin.set("costs", actions=["Microsoft.CostManagement/*/read"])
     found = look()
-    assert failures(found).keys() == {"lake", "synapse", "azureml", "registry"}
+    assert failures(found).keys() == {"lake", "synapse", "azureml", "registry", "costs"}
+    assert "exports/run/action" in found["costs"].detail and "Cost Management Contributor" in found["costs"].detail
     assert "Storage Blob Data Contributor" in found["lake"].detail
     assert "Spark pool pool of Synapse workspace noria" in found["synapse"].detail
     assert "Synapse Compute Operator" in found["synapse"].detail
@@ -230,7 +234,7 @@ def test_service_that_is_down(twin: Twin, look: Any) -> None:
     twin.fault("synapse", lose_response=True)
     twin.fault("management", status=500)
     found = look()
-    assert failures(found).keys() == {"lake", "synapse", "azureml", "registry"}, "the datastore follows"
+    assert failures(found).keys() == {"lake", "synapse", "azureml", "registry", "costs"}, "the datastore follows"
     assert "503" in found["lake"].detail and "https://status.azure.com" in found["lake"].remedy
     assert "no connection" in found["synapse"].detail
     assert "500" in found["azureml"].detail
@@ -272,7 +276,7 @@ def test_connections_from_the_key_vault(twin: Twin, tmp_path: Path) -> None:
 
     found = look()
     assert not failures(found)
-    assert found["secrets"].detail.endswith("4 of the 4 connections come from it")
+    assert found["secrets"].detail.endswith("5 of the 5 connections come from it")
     assert "key vault https://noria.vault.localhost" in found["azureml_default"].detail
     refusal = {"code": "Forbidden", "message": "Caller is not authorized", "innererror": {"code": "ForbiddenByRbac"}}
     twin.fault("vault", status=403, body=json.dumps({"error": refusal}))

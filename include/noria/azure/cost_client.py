@@ -49,13 +49,14 @@ class CostClient(Renewing):
 
     Args:
         connection: `azure_costs`: its extra holds `scope` and, for an export, `storageAccountId` and `exportName`.
+        patience_seconds: When to give up.
 
     Raises:
         InputError: It names no scope, or one of another kind.
     """
 
-    def __init__(self, connection: AzureConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: AzureConnection, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._connection, self._patience_seconds = connection, patience_seconds
         self.scope = connection.require("scope").strip("/")
         if not _SCOPE.fullmatch(self.scope):
             raise InputError(
@@ -173,7 +174,7 @@ class CostClient(Renewing):
                     return what()
             except UnavailableError as error:
                 pause = pause_seconds(error, failures)
-                if time.monotonic() - started + pause > PATIENCE_SECONDS:
+                if time.monotonic() - started + pause > self._patience_seconds:
                     raise
                 log.info("%s; again in %.0f s", error, pause)
             except AccessError as error:

@@ -4,7 +4,7 @@ Every body is checked against the SDK's models, and against what the service's d
 
 Knobs of `costs`: `invoice`, the charges that there are (see cost_invoice.py); `now`, the service's own time;
 `agreement`, "WebDirect" or "individual" for account types without an export; `storage_forbidden`, who makes an export
-may not write the account; and those of cost_delivery.py.
+may not write the account; `actions`, what the caller may do; and those of cost_delivery.py.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def routes(plane: Plane) -> list[Route]:
             plane.absolute_route(export, {"GET": _get, "PUT": (_put, "cost.Export")}),
             plane.absolute_route(f"{export}/run", {"POST": _run}),
             plane.absolute_route(f"{export}/runHistory", {"GET": _history}),
+            plane.absolute_route(f"{scope}/providers/Microsoft.Authorization/permissions", {"GET": _permissions}),
             plane.absolute_route(f"{provider}/query", {"POST": (cost_query.answer, "cost.QueryDefinition")}),
             plane.absolute_route(f"{provider}/budgets", {"GET": cost_budgets.every}),
             plane.absolute_route(
@@ -49,6 +50,12 @@ def now(plane: Plane) -> datetime:
     """The service's time."""
     told = plane.state.knob("costs", "now")
     return datetime.fromisoformat(told) if told else datetime.now(UTC)
+
+
+def _permissions(plane: Plane, _call: Call) -> Answer:
+    """What the caller may do: the actions of the role Cost Management Contributor, unless a knob says others."""
+    actions = plane.state.knob("costs", "actions", ["Microsoft.CostManagement/*", "Microsoft.Consumption/*"])
+    return Answer({"value": [{"actions": actions, "notActions": [], "dataActions": [], "notDataActions": []}]})
 
 
 def _get(plane: Plane, call: Call) -> Answer:

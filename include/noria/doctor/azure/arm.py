@@ -21,7 +21,60 @@ AUTHORIZATION_API = "2022-04-01"
 _CONNECT_SECONDS, _READ_SECONDS = 4, 6
 
 
-class Arm:
+class Resources:
+    """What Azure Resource Manager tells of anything.
+
+    Args:
+        connection: Who asks; where it is not the public cloud its extra holds `cloud` and `cloudMetadata`.
+        resource: What is asked about, as an error names it.
+        service: Whose role is missing if it refuses.
+    """
+
+    def __init__(self, connection: AzureConnection, resource: str, service: Service) -> None:
+        self._connection, self._resource, self._service = connection, resource, service
+        self._base, self._scopes = arm_endpoint(connection)
+
+    def may_not_at(self, scope: str, *actions: str) -> list[str] | None:
+        """Those of the actions that the caller may not do with what has this id; None if Azure does not tell.
+
+        Permissions - List For Resource: https://learn.microsoft.com/rest/api/authorization/permissions
+        """
+        path = f"{scope}/providers/Microsoft.Authorization/permissions"
+        try:
+            answer = self._get(path, "the permissions", {"api-version": AUTHORIZATION_API})
+        except (AccessError, RefusedError, StorageError):
+            return None
+        granted = (answer or {}).get("value") or []
+        return [action for action in actions if not any(_grants(permission, action) for permission in granted)]
+
+    def _get(self, path: str, what: str, query: dict[str, str], *, may_lack: bool = False) -> dict[str, Any] | None:
+        from azure.core.rest import HttpRequest
+
+        with explained(f"{what} of {self._resource}" if what else self._resource, self._service):
+            response = self._client.send_request(HttpRequest("GET", f"{self._base}{path}", params=query))
+            if may_lack and response.status_code == 404:
+                return None
+            response.raise_for_status()
+            body: dict[str, Any] = response.json()
+        return body
+
+    @cached_property
+    def _client(self) -> PipelineClient:
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+
+        return PipelineClient(
+            self._base,
+            policies=[
+                RetryPolicy.no_retries(),
+                BearerTokenCredentialPolicy(self._connection.credential(), *self._scopes),
+            ],
+            connection_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+        )
+
+
+class Arm(Resources):
     """What stands below one Azure ML workspace, or beside it in its region.
 
     Args:
@@ -32,8 +85,7 @@ class Arm:
     """
 
     def __init__(self, connection: AzureConnection, resource: str, service: Service) -> None:
-        self._connection, self._resource, self._service = connection, resource, service
-        self._base, self._scopes = arm_endpoint(connection)
+        super().__init__(connection, resource, service)
         self._subscription = f"/subscriptions/{connection.require('subscriptionId')}"
         self._provider = "providers/Microsoft.MachineLearningServices"
         group = connection.require("resourceGroup")
@@ -77,43 +129,8 @@ class Arm:
         return list((self._get(url, what, {"api-version": ML_API}) or {}).get("value") or [])
 
     def may_not(self, *actions: str) -> list[str] | None:
-        """Those of the actions that the caller may not do with the workspace; None if Azure does not tell.
-
-        Permissions - List For Resource: https://learn.microsoft.com/rest/api/authorization/permissions
-        """
-        path = f"{self._scope}/providers/Microsoft.Authorization/permissions"
-        try:
-            answer = self._get(path, "the permissions", {"api-version": AUTHORIZATION_API})
-        except (AccessError, RefusedError, StorageError):
-            return None
-        granted = (answer or {}).get("value") or []
-        return [action for action in actions if not any(_grants(permission, action) for permission in granted)]
-
-    def _get(self, path: str, what: str, query: dict[str, str], *, may_lack: bool = False) -> dict[str, Any] | None:
-        from azure.core.rest import HttpRequest
-
-        with explained(f"{what} of {self._resource}" if what else self._resource, self._service):
-            response = self._client.send_request(HttpRequest("GET", f"{self._base}{path}", params=query))
-            if may_lack and response.status_code == 404:
-                return None
-            response.raise_for_status()
-            body: dict[str, Any] = response.json()
-        return body
-
-    @cached_property
-    def _client(self) -> PipelineClient:
-        from azure.core import PipelineClient
-        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
-
-        return PipelineClient(
-            self._base,
-            policies=[
-                RetryPolicy.no_retries(),
-                BearerTokenCredentialPolicy(self._connection.credential(), *self._scopes),
-            ],
-            connection_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-        )
+        """Those of the actions that the caller may not do with the workspace; None if Azure does not tell."""
+        return self.may_not_at(self._scope, *actions)
 
 
 def _grants(permission: dict[str, Any], action: str) -> bool:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
+from noria.azure import COSTS, LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
 from noria.doctor import local, promotions
 from noria.doctor.azure.connections import Connections, check_keys, collect, connection_findings
+from noria.doctor.azure.costs import check_costs, costs_resource
 from noria.doctor.azure.identity import check_clock, identity_checks, identity_subjects
 from noria.doctor.azure.lake import check_lake, check_lock, lake_resource, reached
 from noria.doctor.azure.ml import Workspace
@@ -71,25 +72,33 @@ def _local_checks(settings: Settings, connections: Connections) -> list[Check]:
 
 
 def _remote_checks(settings: Settings, connections: Connections) -> list[Check]:
-    found = connections.usable
-    identities = identity_checks(connections)
-    who = identity_subjects(connections)
-    checks = [*identities]
-    lake = found.get(LAKE)
-    if LAKE not in connections.broken:
-        resource = lake_resource(settings.lake_url)
-        checks += [
-            Check("clock", resource, partial(check_clock, settings.lake_url, lake)),
-            Check("lake", resource, partial(check_lake, settings.lake_url, lake), who[LAKE]),
-            Check("lock", resource, partial(check_lock, settings.lake_url, lake), (*who[LAKE], "lake")),
-        ]
+    found, who = connections.usable, identity_subjects(connections)
+    checks = [*identity_checks(connections), *_lake_checks(settings, connections, who[LAKE])]
     if SYNAPSE in found:
         pool = found[SYNAPSE]
         checks.append(Check("synapse", pool_resource(pool), partial(check_pool, pool), who[SYNAPSE]))
     if ML in found:
         checks += Workspace(found[ML]).job_checks(who[ML])
-    checks.append(Check("keys", f"connection {VERDICTS}", partial(check_keys, connections)))
-    keyring = _keyring(connections)
+    if COSTS in found:
+        costs = found[COSTS]
+        checks.append(Check("costs", costs_resource(costs), partial(check_costs, costs), who[COSTS]))
+    return [*checks, *_promotion_checks(settings, connections, who)]
+
+
+def _lake_checks(settings: Settings, connections: Connections, after: tuple[str, ...]) -> list[Check]:
+    if LAKE in connections.broken:
+        return []
+    resource, lake = lake_resource(settings.lake_url), connections.usable.get(LAKE)
+    return [
+        Check("clock", resource, partial(check_clock, settings.lake_url, lake)),
+        Check("lake", resource, partial(check_lake, settings.lake_url, lake), after),
+        Check("lock", resource, partial(check_lock, settings.lake_url, lake), (*after, "lake")),
+    ]
+
+
+def _promotion_checks(settings: Settings, connections: Connections, who: Mapping[str, tuple[str, ...]]) -> list[Check]:
+    found, keyring = connections.usable, _keyring(connections)
+    checks = [Check("keys", f"connection {VERDICTS}", partial(check_keys, connections))]
     if settings.registry_url:
         checks.append(Check("registry", "registry", partial(check_registry, settings), ("keys",)))
     elif keeper := found.get(PRODUCTION) or found.get(ML):
@@ -97,14 +106,7 @@ def _remote_checks(settings: Settings, connections: Connections) -> list[Check]:
         checks += Workspace(keeper).registry_checks((*who[keeper.conn_id], "keys"), audit)
     if LAKE not in connections.broken:
         resource, after = f"{LEDGER} in {lake_resource(settings.lake_url)}", (*who[LAKE], "lake", "keys")
-        checks.append(
-            Check(
-                "ledger",
-                f"{LEDGER} in {lake_resource(settings.lake_url)}",
-                partial(_check_ledger, settings, found, keyring),
-                after,
-            )
-        )
+        checks.append(Check("ledger", resource, partial(_check_ledger, settings, found, keyring), after))
     return checks
 
 
