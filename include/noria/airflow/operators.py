@@ -17,7 +17,7 @@ from noria.airflow.connections import required_connection, stage_credentials, st
 from noria.airflow.links import DataDocsLink, ReportLink, run_url
 from noria.airflow.params import changes
 from noria.airflow.remote import Deferring, JobLink, RemoteJob, platform
-from noria.airflow.remote_stages import remote_stage
+from noria.airflow.remote_stages import remote_stage, use_of
 from noria.airflow.spark import HookSpark, connected_spark, stage_log
 from noria.airflow.telling import errors_told, relay
 from noria.compute.process import JobProcess
@@ -112,12 +112,15 @@ class StageOperator(Deferring):
                 f"{self.stage} was handed to another platform, which the profile {workspace.settings.profile} has not",
                 remedy="Clear the task, so that it begins anew.",
             )
-        _job, log = self._take_up(event)
+        job, log = self._take_up(event)
         self._keep_log(log, run, workspace)
+        use = use_of(job.jobs(), job.job_id)
         try:
             if event["state"] != "succeeded":
+                if use is not None:
+                    remote.account(run, workspace, use)
                 raise remote.explain(self._failure(event), run, workspace)
-            return remote.collect(run, workspace)
+            return remote.collect(run, workspace, use)
         except NoriaError as error:
             keep_failure(self.stage, error, run, workspace)
             raise

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from noria.azure import ML, SYNAPSE
+from noria.compute.remote import JobUse, RemoteJobs
+from noria.costs.usage import keep_usage
 from noria.errors import JobError, NoriaError, as_raised
 from noria.jobs.runner import run_stage
 from noria.records import Failure, Run
@@ -28,8 +31,11 @@ class RemoteStage(Protocol):
     def submit(self, jobs: Any, run: Run, workspace: Workspace) -> str:
         """Submit the job, unless an earlier try has; its id."""
 
-    def collect(self, run: Run, workspace: Workspace) -> str:
-        """The lake path of the stage's record, once the job has succeeded."""
+    def collect(self, run: Run, workspace: Workspace, use: JobUse | None) -> str:
+        """The lake path of the stage's record, once the job has succeeded; the job's use goes into it."""
+
+    def account(self, run: Run, workspace: Workspace, use: JobUse) -> None:
+        """Keep what a job used that did not succeed."""
 
     def explain(self, error: NoriaError, run: Run, workspace: Workspace) -> NoriaError:
         """What the job itself said of its failure, if it did."""
@@ -51,11 +57,16 @@ class ExploreOnSynapse:
             job_name(run, "explore"), SCRIPT, arguments, lake=workspace.lake, tags=job_tags(run, "explore")
         )
 
-    def collect(self, run: Run, workspace: Workspace) -> str:
+    def collect(self, run: Run, workspace: Workspace, use: JobUse | None) -> str:
         """Make the record."""
         from noria.stages.explore import collect
 
-        return run_stage("explore", collect, run, workspace)
+        elsewhere = [use.of(run, "explore", "done")] if use else []
+        return run_stage("explore", collect, run, replace(workspace, elsewhere=elsewhere))
+
+    def account(self, run: Run, workspace: Workspace, use: JobUse) -> None:
+        """A batch leaves no account of its own."""
+        keep_usage(use.of(run, "explore", "failed"), workspace.lake)
 
     def explain(self, error: NoriaError, run: Run, workspace: Workspace) -> NoriaError:
         """A question that Spark cannot answer is the spec's fault."""
@@ -77,12 +88,17 @@ class TrainOnAzureML:
             "train", run, workspace.settings, name=job_name(run, "train"), tags=job_tags(run, "train")
         )
 
-    def collect(self, run: Run, workspace: Workspace) -> str:
-        """Find the record."""
+    def collect(self, run: Run, workspace: Workspace, use: JobUse | None) -> str:
+        """Find the record; the job has accounted for itself."""
         path = run_path(run.pipeline.name, run.run_id, "train")
         if not workspace.lake.exists(path):
             raise JobError(f"the job ended well, but {workspace.lake.url(path)} is not there")
         return path
+
+    def account(self, run: Run, workspace: Workspace, use: JobUse) -> None:
+        """A job that could say why it failed has accounted for itself too."""
+        if not workspace.lake.exists(_account("train", run)):
+            keep_usage(use.of(run, "train", "killed"), workspace.lake)
 
     def explain(self, error: NoriaError, run: Run, workspace: Workspace) -> NoriaError:
         """The job keeps its failure beside the records."""
@@ -99,6 +115,15 @@ def remote_stage(stage: str, settings: Settings) -> RemoteStage | None:
         return None
     stages: dict[str, RemoteStage] = {"explore": ExploreOnSynapse(), "train": TrainOnAzureML()}
     return stages.get(stage)
+
+
+def use_of(jobs: RemoteJobs, job_id: str) -> JobUse | None:
+    """What a job that has ended used; that it cannot be known is told, and changes nothing."""
+    try:
+        return jobs.use(job_id)
+    except NoriaError as error:
+        log.warning("what job %s used is not known: %s", job_id, error)
+        return None
 
 
 def _account(stage: str, run: Run) -> str:

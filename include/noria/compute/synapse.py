@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,9 +36,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from noria.azure.connection import AzureConnection
 from noria.azure.errors import Service, refused
 from noria.azure.redact import without_secrets
-from noria.compute.remote import JobState, JobStatus
+from noria.compute.remote import JobState, JobStatus, JobUse
 from noria.compute.synapse_client import PoolClient, domain
-from noria.errors import AccessError, InputError, JobError, QuotaError, RefusedError, UnavailableError
+from noria.compute.synapse_use import use_of
+from noria.errors import AccessError, InputError, JobError, NoriaError, QuotaError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     from azure.synapse.spark.models import SparkBatchJob, SparkBatchJobOptions
@@ -91,6 +92,11 @@ class Sizes:
     executor_cores: int = 4
     executor_memory: str = "28g"
     executor_count: int = 2
+
+    @property
+    def vcores(self) -> int:
+        """Of the driver and all executors."""
+        return self.driver_cores + self.executor_cores * self.executor_count
 
     @classmethod
     def of(cls, connection: AzureConnection) -> Sizes:
@@ -192,6 +198,10 @@ class SynapseJobs:
         except RefusedError:  # Livy may refuse to end what has ended
             if not self.status(job_id).is_final:
                 raise
+
+    def use(self, job_id: str) -> JobUse | None:
+        """The vCores that an ended batch held, times the seconds that it held them."""
+        return use_of(self._get(job_id), Sizes.of(self._connection).vcores)
 
     def link(self, job_id: str) -> str:
         """The batch in Synapse Studio."""
@@ -329,10 +339,18 @@ class SynapseSpark:
         lake: Keeps the scripts.
         name: Of the batch; follows from the run.
         tags: Kept with the batch.
+        on_end: Called with what the batch used and whether it succeeded, once it has ended.
     """
 
-    def __init__(self, jobs: SynapseJobs, lake: Files, name: str, tags: Mapping[str, str] | None = None) -> None:
-        self._jobs, self._lake, self._name, self._tags = jobs, lake, name, tags
+    def __init__(
+        self,
+        jobs: SynapseJobs,
+        lake: Files,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        on_end: Callable[[JobUse, bool], None] = lambda _use, _succeeded: None,
+    ) -> None:
+        self._jobs, self._lake, self._name, self._tags, self._on_end = jobs, lake, name, tags, on_end
 
     def submit(self, script: Path, arguments: list[str]) -> None:
         """Run a script to its end, with the driver's log in ours. Raises JobError if it ends without success."""
@@ -345,10 +363,19 @@ class SynapseSpark:
                 log.warning("interrupted, so batch %s is cancelled", job_id)
                 self._jobs.cancel(job_id)
                 raise
+        self._account(job_id, status)
         if status.state != "succeeded":
             raise JobError(
                 f"batch {job_id} of {script.name} {status.state}: {status.detail}; its last lines:\n" + "\n".join(tail)
             )
+
+    def _account(self, job_id: str, status: JobStatus) -> None:
+        """Tell what the batch used; that it is not known is no reason to fail."""
+        try:
+            if use := self._jobs.use(job_id):
+                self._on_end(use, status.state == "succeeded")
+        except NoriaError as error:
+            log.warning("what batch %s used is not known: %s", job_id, error)
 
     def _wait(self, job_id: str) -> tuple[JobStatus, list[str]]:
         position, pause, said = 0, _FIRST_POLL_SECONDS, None

@@ -12,6 +12,8 @@ import sys
 
 from noria.compute.dask_nodes import DaskNode
 from noria.errors import ExitCode, NoriaError
+from noria.jobs.metering import Metering
+from noria.records import Run
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path
 
@@ -38,14 +40,22 @@ def _do_part(pipeline: str, run_id: str, workers: int) -> int:
     settings = Settings.from_env()
     node = settings.node
     part = DaskNode(node, workers, settings.full_environment(), str(settings.home / "tmp"))
-    if node.rank == 0:
-        return part.lead(
-            [sys.executable, "-m", "noria.jobs.train", "--pipeline", pipeline, "--run-id", run_id],
-        )
+    workspace = Workspace.open(settings)
+    run = workspace.load_run(pipeline, run_id)
+    with Metering("train", run, workspace, whole_process=True, is_node=True) as metering:
+        code = _work(part, run, workspace)
+        metering.has_failed = code != ExitCode.OK
+    return code
+
+
+def _work(part: DaskNode, run: Run, workspace: Workspace) -> int:
+    names = ["--pipeline", run.pipeline.name, "--run-id", run.run_id]
+    if part.node.rank == 0:
+        return part.lead([sys.executable, "-m", "noria.jobs.train", *names])
     part.follow()
-    if Workspace.open(settings).lake.exists(run_path(pipeline, run_id, "train")):
+    if workspace.lake.exists(run_path(run.pipeline.name, run.run_id, "train")):
         return ExitCode.OK
-    log.error("node %d lost the first node before the training's record was written", node.rank)
+    log.error("node %d lost the first node before the training's record was written", part.node.rank)
     return ExitCode.FAILED
 
 

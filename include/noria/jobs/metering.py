@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
+from typing import Literal
 
 from noria.compute.meter import Meter
 from noria.costs.usage import keep_usage
@@ -14,67 +17,87 @@ from noria.lake.counted import CountedLake
 from noria.records import JobUsage, Run, Usage
 from noria.workspace import Workspace
 
-log = logging.getLogger("noria")
-
 
 class Metering:
     """Meter a job of a run while the context lasts, and leave in the lake what it used, done or failed.
-
-    The context gives the workspace that the job is to use: it counts what the lake is asked.
 
     Args:
         stage: What the job does.
         run: Whose job it is.
         workspace: The world.
         whole_process: This process does nothing else, so that its start and its imports belong to the job too.
+        is_node: This process and its children are one of the nodes of a job on several; any other process in such a
+            job stands for all nodes, and leaves the accounts to those.
 
     Attributes:
+        workspace: What the job is to use: its lake counts what it is asked.
+        has_failed: To be set where a job ends badly without an error.
         job: What this process used, once the context has ended.
     """
 
     job: JobUsage
 
-    def __init__(self, stage: str, run: Run, workspace: Workspace, *, whole_process: bool = False) -> None:
-        self._stage, self._run, self._workspace = stage, run, workspace
-        self._lake = CountedLake(workspace.lake)
-        self._elsewhere = workspace.elsewhere
+    def __init__(
+        self, stage: str, run: Run, workspace: Workspace, *, whole_process: bool = False, is_node: bool = False
+    ) -> None:
+        self._stage, self._run, self._lake = stage, run, workspace.lake
+        self._counted = CountedLake(workspace.lake)
+        self.workspace = replace(workspace, lake=self._counted, elsewhere=list(workspace.elsewhere))
+        self.has_failed = False
+        self._nodes = 1 if is_node else workspace.settings.node.count
         self._meter = Meter(whole_process=whole_process)
 
-    def __enter__(self) -> Workspace:
+    def __enter__(self) -> Metering:
         self._meter.__enter__()
-        return replace(self._workspace, lake=self._lake)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._meter.__exit__(kind, value, trace)
-        finished = self._workspace.clock()
+        finished = self.workspace.clock()
         own = self._meter.usage
-        node = self._workspace.settings.node
         self.job = JobUsage(
             pipeline=self._run.pipeline.name,
             run_id=self._run.run_id,
             stage=self._stage,
             started_at=finished - timedelta(seconds=own.wall_seconds),
             finished_at=finished,
-            outcome="done" if kind is None else "failed",
+            outcome="failed" if self.has_failed and kind is None else _outcome(kind),
             usage=own.model_copy(
                 update={
-                    "stored_bytes": self._lake.stored_bytes,
-                    "requests": self._lake.requests,
-                    "write_requests": self._lake.write_requests,
-                    "machine": self._workspace.settings.machine,
-                    "vcpu_seconds": own.vcpu_seconds * node.count,
+                    "stored_bytes": self._counted.stored_bytes,
+                    "requests": self._counted.requests,
+                    "write_requests": self._counted.write_requests,
+                    "machine": self.workspace.settings.machine,
+                    "vcpu_seconds": own.vcpu_seconds * self._nodes,
                 }
             ),
         )
-        for job in (self.job, *self._elsewhere):
-            keep_usage(job, self._workspace.lake)
+        for job in (*([self.job] if self._nodes == 1 else []), *self.workspace.elsewhere):
+            keep_usage(job, self._lake)
 
     @property
     def usage(self) -> Usage:
         """Of this process and of the jobs elsewhere together."""
-        return together([self.job, *self._elsewhere])
+        return together([self.job, *self.workspace.elsewhere])
+
+
+def _outcome(error: type[BaseException] | None) -> Literal["done", "failed", "killed"]:
+    """What became of a job, by how it ended; a platform that ends it does so by SIGTERM."""
+    if error is None:
+        return "done"
+    return "failed" if issubclass(error, Exception) else "killed"
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM as SystemExit while the context lasts, so that what a job used until then is told."""
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def together(jobs: Sequence[JobUsage]) -> Usage:

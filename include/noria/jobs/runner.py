@@ -87,8 +87,8 @@ def run_stage(
         return path
     metering = Metering(stage, run, workspace, whole_process=whole_process)
     try:
-        with metering as metered:
-            record = function(run, metered)
+        with metering:
+            record = function(run, metering.workspace)
     except Exception as error:
         keep_failure(stage, error, run, workspace)
         raise

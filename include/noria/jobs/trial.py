@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from noria.compute.azureml.sweep import point_of
 from noria.compute.tracking import track
 from noria.errors import InputError, NoriaError, SpecError
+from noria.jobs.metering import Metering, ended_by_sigterm
 from noria.models.examples import load_split
 from noria.models.space import search_space
 from noria.models.tuning import Training, TrialJob, fold_scores
@@ -46,7 +47,9 @@ def main() -> None:
         run = workspace.load_run(args.pipeline, args.run_id)
         spec = _spec(run, args.estimator)
         point = _point(run, spec, args.set)
-        score_point(run, workspace, spec, point, report_folds=args.report_folds, key=args.key)
+        metering = Metering(f"search-{spec.kind}", run, workspace, whole_process=True)
+        with ended_by_sigterm(), metering:
+            score_point(run, metering.workspace, spec, point, report_folds=args.report_folds, key=args.key)
     except NoriaError as error:
         log.error("%s", error)
         sys.exit(int(error.exit_code))

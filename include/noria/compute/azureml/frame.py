@@ -109,6 +109,7 @@ def frame(
     environment: str,
     tags: Mapping[str, str],
     experiment: str,
+    machine: str,
 ) -> Frame:
     """A job's frame, from the connection and the settings. Raises InputError where one of them does not do."""
     return Frame(
@@ -118,7 +119,7 @@ def frame(
         compute=connection.require("compute"),
         nodes=node_count(connection),
         identity_client_id=connection.get("identity_client_id"),
-        variables=variables(settings, connection),
+        variables=variables(settings, connection) | {"NORIA_MACHINE": machine},
         tags=dict(tags),
         experiment=experiment,
     )

@@ -16,12 +16,13 @@ from noria.azure.renewal import Renewing, renewing
 from noria.compute.azureml import image
 from noria.compute.azureml.code import code_snapshot
 from noria.compute.azureml.command import stage_job
-from noria.compute.azureml.frame import Frame, frame
+from noria.compute.azureml.frame import Frame, frame, node_count
 from noria.compute.azureml.names import attempt_name, safe_name
 from noria.compute.azureml.parallel import Partitions, partitions_job
 from noria.compute.azureml.states import is_final, is_lost, may_pass, state_of
 from noria.compute.azureml.sweep import Search, search_space, sweep_job
-from noria.compute.remote import JobStatus
+from noria.compute.azureml.use import machine_of, use_of, vcpus_of
+from noria.compute.remote import JobStatus, JobUse
 from noria.errors import InputError, NoriaError
 from noria.records import Run
 from noria.settings import Settings
@@ -140,6 +141,16 @@ class AzureMLJobs(Renewing):
                     if attempt == _CANCEL_ATTEMPTS:
                         raise
 
+    @renewing
+    def use(self, job_id: str) -> JobUse | None:
+        """What the job used: its nodes, from when it ran until it ended; none where it never ran."""
+        with self._explained():
+            resources = getattr(self._client.jobs.get(job_id), "resources", None)
+            nodes = getattr(resources, "instance_count", None) or node_count(self._connection)
+            machine = machine_of(self._client, self._connection.require("compute"))
+            vcpus = vcpus_of(self._client, machine)
+            return use_of(self._details(job_id), machine, vcpus, nodes) if vcpus else None
+
     def link(self, job_id: str) -> str:
         """Its page in Studio."""
         studio = _STUDIO.get(self._connection.get("cloud"), "https://ml.azure.com")
@@ -181,6 +192,7 @@ class AzureMLJobs(Renewing):
                     environment=self._environment(),
                     tags=tags,
                     experiment=run.pipeline.name,
+                    machine=machine_of(self._client, self._connection.require("compute")),
                 )
                 self._client.jobs.create_or_update(make(given))
         except NoriaError as error:

@@ -56,6 +56,7 @@ class Execution(threading.Thread):
         self.status = "NotStarted"
         self.outcome = Outcome("")
         self.facts: dict[str, str] = {}
+        self.times: dict[str, str] = {}
         self.runners: list[Runner] = []
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -66,6 +67,7 @@ class Execution(threading.Thread):
         except Exception as error:
             self.plane.state.log(f"job {self.job}: {traceback.format_exc()}")
             self.outcome = Outcome("Failed", "SystemError", f"the twin failed: {error}")
+        self.times["endTimeUtc"] = datetime.now(UTC).isoformat()
         self.status = self.outcome.status
 
     def cancel(self) -> None:
@@ -99,6 +101,8 @@ class Execution(threading.Thread):
         with self._lock:
             if not self.cancelled:
                 self.status = status
+                if status == "Running":
+                    self.times.setdefault("startTimeUtc", datetime.now(UTC).isoformat())
 
     def execute(self) -> Outcome:
         """What the kind of job does once it has its machines."""
@@ -225,6 +229,7 @@ class Jobs:
             {
                 "runId": resource.name,
                 "status": execution.status,
+                **execution.times,
                 "error": error,
                 "warnings": [],
                 "properties": {},
