@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
-from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
+from noria.airflow.asking import AskingOperator
 from noria.airflow.connections import open_workspace, stage_credentials
 from noria.airflow.defaults import APPROVE_TASK
 from noria.airflow.links import DataDocsLink, ReportLink, data_docs_url, report_url, run_url
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
 
 STAGE = "release"
 """Whose log and failure an error here belongs to: the stage that carries the answer out."""
-LONGEST_REASON = 1000
 
 
-class ApproveOperator(ApprovalOperator):
+class ApproveOperator(AskingOperator):
     """Ask people whether a candidate becomes the champion; the stage `release` carries their answer out.
 
     Nothing is asked, and the task is skipped, where the verdict is not to promote. An answer is kept, signed, beside
@@ -43,26 +41,22 @@ class ApproveOperator(ApprovalOperator):
         pipeline: Its policy must ask for approval.
     """
 
-    ui_color = "#fff3cd"
     operator_extra_links = (ReportLink(), DataDocsLink())
 
     def __init__(self, *, pipeline: Pipeline, **kwargs: Any) -> None:
         policy = pipeline.gate.approval
         if policy is None:
             raise InputError(f"pipeline {pipeline.name} has no gate.approval", expected="one, where people are asked")
-        kwargs["params"] = {"reason": _reason()}  # without those of the DAG's form, which Airflow has put there
         super().__init__(
             task_id=APPROVE_TASK,
+            pipeline=pipeline.name,
+            approvers=policy.approvers,
+            timeout_hours=policy.timeout_hours,
+            notifier=WaitingNotifier(pipeline),
             subject=f"May a new model of {pipeline.name} become the champion?",
             body="The comparison stands here once the gate has said promote.",
-            defaults=self.REJECT,
-            response_timeout=timedelta(hours=policy.timeout_hours),
-            assigned_users=[{"id": name, "name": name} for name in policy.approvers],
-            notifiers=[WaitingNotifier(pipeline)],
             **kwargs,
         )
-        self.pipeline = pipeline.name
-        self.timeout_hours = policy.timeout_hours
         self._policy = policy
         self._job: JobProcess | None = None
 
@@ -79,11 +73,12 @@ class ApproveOperator(ApprovalOperator):
             if not decision.waiting:
                 raise AirflowSkipException(f"nobody has to be asked: the verdict is {decision.verdict}")
             self._narrow(run, workspace)
-            self.response_timeout = self._time_left(run, workspace)
+            now = workspace.clock()
+            self.response_timeout = self.time_left(workspace.asked_at(run) or now, now)
             if self._is_answered(run, workspace):
                 return _reference(run)
             if self.response_timeout <= timedelta(0):
-                return self._keep(run, workspace, approved=False, by=NOBODY, reason=self._too_late)
+                return self._keep(run, workspace, approved=False, by=NOBODY, reason=self.too_late)
             self._write_report(run, workspace)
             place = context["dag"].dag_id, context["run_id"]
             links = [("Report", report_url(*place)), ("Data Docs", data_docs_url(*place)), ("Run", run_url(*place))]
@@ -100,7 +95,7 @@ class ApproveOperator(ApprovalOperator):
         """
         with self._step(context) as (run, workspace):
             self._narrow(run, workspace)
-        approved, by, reason = self._answer(context, event)
+        approved, by, reason = self.answer(context, event)
         with self._step(context) as (run, workspace):
             if self._is_answered(run, workspace):
                 return _reference(run)
@@ -127,20 +122,6 @@ class ApproveOperator(ApprovalOperator):
         except NoriaError as error:  # the question itself says what there is to say
             self.log.warning("there is no report yet: %s", error)
 
-    def _answer(self, context: Context, event: dict[str, Any]) -> tuple[bool, str, str]:
-        """Whether it was approved, by whom, and why."""
-        if event.get("timedout"):
-            return False, NOBODY, self._too_late
-        given = {key: value for key, value in (event.get("params_input") or {}).items() if value}
-        # The base class's own way skips what follows a no; here that has the answer to carry out.
-        HITLOperator.execute_complete(self, context, {**event, "params_input": given})
-        approved = event["chosen_options"] == [self.APPROVE]
-        reason = " ".join(str(given.get("reason", "")).split())
-        if approved and not reason:
-            raise AirflowException("it was approved without a reason, so the question is put again")
-        user = event["responded_by_user"]  # approvers are named by the id that Airflow knows them by
-        return approved, str(user["id"] if self.assigned_users else user["name"]), reason or "no reason given"
-
     def _keep(self, run: Run, workspace: Workspace, *, approved: bool, by: str, reason: str) -> str:
         from noria.stages.by_hand import approve
 
@@ -160,17 +141,7 @@ class ApproveOperator(ApprovalOperator):
         """A run may name fewer people and a shorter time than the folder, which this task was made from."""
         policy = approval_of(self._policy, workspace.approval_policy(run))
         if policy is not None:
-            self.timeout_hours = policy.timeout_hours
-            self.assigned_users = [{"id": name, "name": name} for name in policy.approvers]
-
-    def _time_left(self, run: Run, workspace: Workspace) -> timedelta:
-        """The time begins with the verdict, so that a question that is put again ends no later."""
-        since = workspace.asked_at(run) or workspace.clock()
-        return since + timedelta(hours=self.timeout_hours) - workspace.clock()
-
-    @property
-    def _too_late(self) -> str:
-        return f"no answer within {self.timeout_hours:g} hours"
+            self.allow(policy.approvers, policy.timeout_hours)
 
     @contextlib.contextmanager
     def _step(self, context: Context) -> Iterator[tuple[Run, Workspace]]:
@@ -183,18 +154,6 @@ class ApproveOperator(ApprovalOperator):
             except NoriaError as error:
                 keep_failure(STAGE, error, run, workspace)
                 raise
-
-
-def _reason() -> Param:
-    """The form's field; empty is valid, since Airflow checks a task's params before anyone is asked."""
-    return Param(
-        None,
-        type=["null", "string"],
-        minLength=1,
-        maxLength=LONGEST_REASON,
-        title="Reason",
-        description="Why. To approve, there has to be one; it is kept with your name in the promotion's record.",
-    )
 
 
 def _reference(run: Run) -> str:
