@@ -156,6 +156,14 @@ class CostTable:
         empty = focus.schema().empty_table()
         return empty if columns is None else empty.select(list(columns))
 
+    def columns(self) -> pa.Schema | None:
+        """Columns that the table has, those of `focus.schema()` and what deliveries had besides; none without a table.
+
+        Raises:
+            StorageError: The table's log cannot be read.
+        """
+        return delta.schema(self._lake, self._path, self._tmp)
+
     def history(self) -> list[Restatement]:
         """All commits that wrote days, the first one first."""
         stands: dict[str, dict[str, str]] = {}

@@ -124,6 +124,16 @@ def transactions(lake: Lake, path: str, tmp: Path | None = None) -> Transactions
         return mirror.transactions()
 
 
+def schema(lake: Lake, path: str, tmp: Path | None = None) -> pa.Schema | None:
+    """Columns of a table; none if there is no table.
+
+    Raises:
+        StorageError: The table's log cannot be read.
+    """
+    with _mirror(lake, path, tmp) as mirror:
+        return mirror.schema()
+
+
 def history(lake: Lake, path: str) -> Iterator[Commit]:
     """All commits of a table, the first one first.
 
@@ -277,6 +287,15 @@ class _Mirror:
                 )
             local = SubTreeFileSystem(str(self._folder), LocalFileSystem())
             return table.to_pyarrow_dataset(file_pruning_predicate=chosen, filesystem=local)
+
+    def schema(self) -> pa.Schema | None:
+        """Columns of the table; none if there is no table."""
+        if self._version < 0:
+            return None
+        from deltalake import DeltaTable
+
+        with self.explained():
+            return _schema_of(DeltaTable(self._folder))
 
     def transactions(self) -> dict[str, int]:
         """Application transactions that stand; read in one pass, where the package asks the log once for each."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from deltalake.transaction import AddAction
 
-_BUFFERED_BYTES = 192_000_000
-"""How much waits in memory, over all partitions, before it is written."""
+_BUFFERED_BYTES = 96_000_000
+"""So much waits in memory, over all partitions, before it is written, while as much again is read."""
+_SEPARATOR = "\x1f"
 _THREADS = min(4, os.cpu_count() or 1)
 
 Values = tuple[str, ...]
@@ -62,22 +63,25 @@ def write_partitions(
     Args:
         folder: Where; files get paths as Hive names partitions.
         partition_by: Text columns; they become part of the path and no columns of the file.
-        batches: The rows.
+        batches: The rows; text may be dictionary-encoded.
         chosen: Values of the first partition column; rows with others are left out.
     """
     writers: dict[Values, _Writer] = {}
-    waiting = 0
+    waiting_bytes = 0
+    written: Iterator[None] = iter(())
     with ThreadPoolExecutor(_THREADS) as pool:
         for batch in batches:
+            waiting_bytes += batch.nbytes
             for values, rows in _split(batch, partition_by):
                 if values[0] in chosen:
                     if values not in writers:
                         writers[values] = _Writer(folder, partition_by, values)
                     writers[values].add(rows)
-                    waiting += rows.nbytes
-            if waiting > _BUFFERED_BYTES:
-                list(pool.map(_Writer.flush, writers.values()))
-                waiting = 0
+            if waiting_bytes > _BUFFERED_BYTES:
+                list(written)
+                written = pool.map(_Writer.flush, list(writers.values()))
+                waiting_bytes = 0
+        list(written)
         return list(pool.map(_Writer.close, writers.values()))
 
 
@@ -87,7 +91,7 @@ class _Writer:
     def __init__(self, folder: Path, partition_by: Sequence[str], values: Values) -> None:
         self._values, self._rows = values, 0
         parts = [f"{column}={value}" for column, value in zip(partition_by, values, strict=True)]
-        self._path = "/".join([*parts, f"part-00000-{uuid.uuid4()}-c000.snappy.parquet"])
+        self._path = "/".join([*parts, f"part-00000-{uuid.uuid4()}.snappy.parquet"])
         self._file = folder / self._path
         self._waiting: list[pa.RecordBatch] = []
         self._writer: pq.ParquetWriter | None = None
@@ -101,11 +105,14 @@ class _Writer:
 
         if not self._waiting:
             return
-        table = pa.Table.from_batches(self._waiting)
-        self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        table = pa.Table.from_batches(waiting).unify_dictionaries()
         if self._writer is None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._file, table.schema, compression="snappy", store_schema=False)
+            repeated = [column.name for column in table.schema if not pa.types.is_decimal(column.type)]
+            self._writer = pq.ParquetWriter(
+                self._file, table.schema, compression="snappy", use_dictionary=repeated, store_schema=False
+            )
         self._writer.write_table(table)
         self._rows += table.num_rows
 
@@ -121,24 +128,13 @@ def _split(batch: pa.RecordBatch, partition_by: Sequence[str]) -> Iterator[tuple
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keys = pa.table({column: batch.column(column) for column in partition_by})
-    rest = batch.drop_columns(list(partition_by))
-    found = keys.group_by(list(partition_by)).aggregate([]).to_pylist()
-    if len(found) > 1:
-        order = pc.sort_indices(keys, sort_keys=[(column, "ascending") for column in partition_by])
-        keys, rest = keys.take(order), rest.take(order)
+    texts = [batch.column(column).cast(pa.string()) for column in partition_by]
+    keys = pc.binary_join_element_wise(*texts, _SEPARATOR).dictionary_encode()
+    rows = batch.drop_columns(list(partition_by))
+    if len(keys.dictionary) > 1:
+        rows = rows.take(pc.sort_indices(keys.indices))
+    counts = {row["values"]: row["counts"] for row in keys.indices.value_counts().to_pylist()}
     begin = 0
-    for values in sorted(tuple(row[column] for column in partition_by) for row in found):
-        count = batch.num_rows if len(found) == 1 else _count(keys, partition_by, values)
-        yield values, rest.slice(begin, count)
-        begin += count
-
-
-def _count(keys: pa.Table, partition_by: Sequence[str], values: Values) -> int:
-    import pyarrow.compute as pc
-
-    equal = None
-    for column, value in zip(partition_by, values, strict=True):
-        same = pc.equal(keys[column], value)
-        equal = same if equal is None else pc.and_(equal, same)
-    return int(pc.sum(equal).as_py() or 0)
+    for number, key in enumerate(keys.dictionary.to_pylist()):
+        yield tuple(key.split(_SEPARATOR)), rows.slice(begin, counts[number])
+        begin += counts[number]

@@ -1,0 +1,333 @@
+"""Rows of a delivered invoice become rows of the table: FOCUS 1.0 as Azure writes it, in any type that it uses.
+
+Money comes as decimals, doubles or text; times as timestamps, dates or text, with seconds (1.0r2) or without (1.0);
+tags as a JSON object, or as one without its braces. Columns that FOCUS does not know are kept as they are called.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noria.costs import focus
+from noria.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+_BATCH_ROWS = 65_536
+_MONEY_DIGITS, _MONEY_SCALE = 38, 18
+_REFUSED_CHARACTERS = frozenset(" ,;{}()\n\t=")
+"""Delta has no such column names."""
+_CACHED_TAGS = 100_000
+_LABELS = {"noria:pipeline": focus.PIPELINE, "noria:run": focus.RUN, "noria:stage": focus.STAGE}
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """A delivered file.
+
+    Attributes:
+        name: What errors call it.
+        file: Where it is on local disk.
+        rows: How many rows it is said to have, if anything is said.
+    """
+
+    name: str
+    file: Path
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """Delivered files that belong together, with rows of the days from `first` to `last`.
+
+    Attributes:
+        parts: The files.
+        first, last: Days (UTC) that all rows are of.
+        more: Columns that the table will have besides those of `focus.schema()`, which these files have.
+    """
+
+    parts: Sequence[Part]
+    first: date
+    last: date
+    more: pa.Schema
+    _tags: dict[str, tuple[str | None, ...]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, parts: Sequence[Part], first: date, last: date, stands: pa.Schema | None) -> Invoice:
+        """Look at the files' columns.
+
+        Args:
+            parts: The files.
+            first: First day that they have rows of.
+            last: Last day that they have rows of.
+            stands: Columns that the table has already; they keep their types.
+
+        Raises:
+            InputError: A file is no Parquet file, has another number of rows than was said, or lacks a required column.
+        """
+        import pyarrow as pa
+
+        kinds: dict[str, pa.DataType] = {}
+        for part in parts:
+            for name, kind in _further(_columns(part), part).items():
+                kinds.setdefault(name, kind)
+        if stands is not None:
+            kinds = {name: stands.field(name).type if name in stands.names else kind for name, kind in kinds.items()}
+        return cls(parts, first, last, pa.schema(list(kinds.items())))
+
+    def batches(self, origin: str) -> Iterator[pa.RecordBatch]:
+        """All rows, in the layout of `focus.schema()` and then `more`; text is dictionary-encoded, which costs least.
+
+        Raises:
+            InputError: A value cannot be understood, or a row is of another day.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pa.schema([_encoded(column) for column in (*focus.schema(), *self.more)])
+        for part in self.parts:
+            try:
+                texts = [column.name for column in pq.read_schema(part.file) if pa.types.is_string(column.type)]
+                with pq.ParquetFile(part.file, read_dictionary=texts) as file:
+                    for batch in file.iter_batches(_BATCH_ROWS):
+                        yield self._normal(batch, part, schema, origin)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise _unreadable(part, error) from error
+
+    def _normal(self, batch: pa.RecordBatch, part: Part, schema: pa.Schema, origin: str) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        given = dict(zip(batch.schema.names, batch.columns, strict=True))
+        start = _converted("ChargePeriodStart", given, schema, part)
+        own = {focus.DAY: self._days(start, part), focus.ORIGIN: pa.repeat(origin, batch.num_rows).dictionary_encode()}
+        own |= {name: pa.nulls(batch.num_rows, schema.field(name).type) for name in (focus.MACHINE, focus.OUTCOME)}
+        own |= {name: pa.nulls(batch.num_rows, schema.field(name).type) for name in focus.FIGURES}
+        own |= self._labels(given.get("Tags"), batch.num_rows)
+        columns = []
+        for name in schema.names:
+            if name in own:
+                columns.append(own[name])
+            elif name not in given:
+                columns.append(pa.nulls(batch.num_rows, schema.field(name).type))
+            else:
+                columns.append(_converted(name, given, schema, part))
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _days(self, start: pa.Array, part: Part) -> pa.Array:
+        """The day of each row.
+
+        Raises:
+            InputError: A row has none, or one that was not delivered for.
+        """
+
+        def day(moment: datetime | None) -> str:
+            if moment is None:
+                raise InputError(f"{part.name}: a row without ChargePeriodStart", expected="a time in every row")
+            if not self.first <= moment.date() <= self.last:
+                raise InputError(
+                    f"{part.name}: a row with ChargePeriodStart {moment:%Y-%m-%d}",
+                    expected=f"days from {self.first} to {self.last}, as the manifest says",
+                )
+            return moment.date().isoformat()
+
+        import pyarrow as pa
+
+        values = start.dictionary_encode()
+        if values.null_count:
+            day(None)
+        days = pa.array([day(moment) for moment in values.dictionary.to_pylist()], pa.string())
+        return days.take(values.indices).dictionary_encode()
+
+    def _labels(self, tags: pa.Array | None, rows: int) -> dict[str, pa.Array]:
+        """Tags as a JSON object, and the labels among them, each as a column."""
+        import pyarrow as pa
+
+        names = ("Tags", *_LABELS.values())
+        if tags is None:
+            return {name: pa.nulls(rows, _text()) for name in names}
+        values = _plain(tags, _text())
+        if len(self._tags) > _CACHED_TAGS:
+            self._tags.clear()
+        known = [self._known(text) for text in values.dictionary.to_pylist()]
+        columns = list(zip(*known, strict=True)) if known else [()] * len(names)
+        return {
+            name: pa.array(column, pa.string()).take(values.indices).dictionary_encode()
+            for name, column in zip(names, columns, strict=True)
+        }
+
+    def _known(self, text: str) -> tuple[str | None, ...]:
+        if text not in self._tags:
+            self._tags[text] = _labelled(text)
+        return self._tags[text]
+
+
+def _columns(part: Part) -> pa.Schema:
+    """Columns of a delivered file.
+
+    Raises:
+        InputError: It is none, or not the one that was announced, or it lacks a required column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(part.file) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(part, error) from error
+    if part.rows is not None and rows != part.rows:
+        raise InputError(f"{part.name} has {rows} rows", expected=f"{part.rows}, as the manifest says")
+    if lacking := [name for name in focus.REQUIRED if name not in schema.names]:
+        raise InputError(
+            f"{part.name} has no column {', '.join(lacking)}",
+            expected=f"the columns of FOCUS {focus.FOCUS_VERSION}",
+            remedy="See that the export delivers the dataset FocusCost.",
+        )
+    return schema
+
+
+def _further(delivered: pa.Schema, part: Part) -> dict[str, pa.DataType]:
+    """Columns that FOCUS does not know, with the types that they are kept in; others are left out and told."""
+    known = {name.lower() for name in focus.schema().names}
+    kinds: dict[str, pa.DataType] = {}
+    for column in delivered:
+        kind = _kept(column.type)
+        if column.name in focus.schema().names:
+            continue
+        if kind is None or column.name.lower() in known or _REFUSED_CHARACTERS & set(column.name):
+            log.warning("%s: the column %r (%s) is left out", part.name, column.name, column.type)
+            continue
+        known.add(column.name.lower())
+        kinds[column.name] = kind
+    return kinds
+
+
+def _kept(kind: pa.DataType) -> pa.DataType | None:
+    """The type that a column of this one is kept in, or none."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _kept(kind.value_type)
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return pa.decimal128(_MONEY_DIGITS, _MONEY_SCALE)
+    if types.is_temporal(kind) and not (types.is_time(kind) or types.is_duration(kind)):
+        return pa.timestamp("us", "UTC")
+    if types.is_boolean(kind):
+        return kind
+    return pa.string() if types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind) else None
+
+
+def _converted(name: str, given: dict[str, pa.Array], schema: pa.Schema, part: Part) -> pa.Array:
+    """A delivered column in the type of the table.
+
+    Raises:
+        InputError: A value of a column that FOCUS knows cannot be understood.
+    """
+    import pyarrow as pa
+    from pyarrow import types
+
+    kind, column = schema.field(name).type, given[name]
+    convert = _decimal if types.is_decimal(kind) else _time if types.is_timestamp(kind) else _plain
+    try:
+        return column if column.type == kind else convert(column, kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        problem = f"{part.name}: column {name} ({column.type}) has a value that is no {_WORDS[convert]}: {error}"
+        if name not in focus.schema().names:
+            log.warning("%s; the column is left out of these rows", problem)
+            return pa.nulls(len(column), kind)
+        raise InputError(problem) from error
+
+
+def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """As text by dictionary, where text is asked for."""
+    import pyarrow as pa
+
+    if column.type == kind or kind != _text():
+        return column.cast(kind)
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), column.dictionary.cast(pa.string()))
+    return column.cast(pa.string()).dictionary_encode()
+
+
+def _decimal(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Doubles by their shortest decimal form: 0.1 is 0.1, not the binary number nearest to it."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_floating(column.type):
+        try:
+            return column.cast(pa.string()).cast(kind)
+        except pa.ArrowInvalid:  # smaller than the last digit that is kept, or no number
+            return column.cast(kind)
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        import pyarrow.compute as pc
+
+        return pc.if_else(pc.equal(column, ""), None, column).cast(kind)
+    return column.cast(kind, safe=not types.is_decimal(column.type))
+
+
+def _time(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        return _by_value(column, _moment, pa.timestamp("us", "UTC")).cast(kind)
+    return column.cast(kind, safe=False)  # finer than a microsecond is cut off
+
+
+_WORDS: dict[Callable[..., Any], str] = {_decimal: "amount", _time: "time", _plain: "text"}
+
+
+def _moment(text: str) -> datetime | None:
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _text() -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.dictionary(pa.int32(), pa.string())
+
+
+def _encoded(column: pa.Field) -> pa.Field:
+    import pyarrow as pa
+
+    return column.with_type(_text()) if pa.types.is_string(column.type) else column
+
+
+def _by_value(column: pa.Array, convert: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
+    """Each value converted, equal ones once."""
+    import pyarrow as pa
+
+    values = column.dictionary_encode()
+    return pa.array([convert(value) for value in values.dictionary.to_pylist()], kind).take(values.indices)
+
+
+def _labelled(text: str) -> tuple[str | None, ...]:
+    """Tags as a JSON object, and the values of Noria's own; text that is no JSON stays as it is."""
+    stripped = text.strip()
+    try:
+        tags = json.loads(stripped if stripped.startswith("{") else f"{{{stripped}}}")
+    except ValueError:
+        return (text, *(None for _ in _LABELS))
+    names = {str(name).lower(): value for name, value in tags.items()}
+    found = (names.get(name) for name in _LABELS)
+    whole = stripped if stripped.startswith("{") else json.dumps(tags, ensure_ascii=False)
+    return (whole, *(None if value in (None, "") else str(value) for value in found))
+
+
+def _unreadable(part: Part, error: Exception) -> InputError:
+    words = str(error).splitlines() or [type(error).__name__]
+    return InputError(f"{part.name} is no Parquet file that can be read: {words[0][:200]}")
