@@ -16,10 +16,11 @@ from noria.alerts import Alert
 from noria.alerts.failures import because, last_lines
 from noria.compute.process import ChildJob
 from noria.costs.sheet import load_sheet
-from noria.errors import SpecError
+from noria.errors import NoriaError, SpecError
 from noria.jobs.costs import STEPS, StepRecord
+from noria.pipeline import Alerts
 from noria.settings import Settings
-from noria.workspace import safe_run_id
+from noria.workspace import Workspace, safe_run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,13 +78,13 @@ class FailedCostsNotifier(BaseNotifier):
     """Mail about a night whose costs are not complete, to those who get the report."""
 
     def notify(self, context: Context) -> None:
-        """Put the alert into the outbox."""
-        from noria.alerts import post
+        """Send the alert."""
+        from noria.airflow.mail import tell
 
         settings = Settings.from_env()
         links = [("Run", run_url(context["dag"].dag_id, context["run_id"]))]
         alert = failed_costs_alert(safe_run_id(context["run_id"]), settings, links)
-        post(alert, _readers(settings), None, open_workspace(settings))
+        tell([alert], Alerts(emails=_readers(settings)), open_workspace(settings))
 
 
 def failed_costs_alert(run_id: str, settings: Settings, links: list[tuple[str, str]]) -> Alert:
@@ -165,8 +166,21 @@ class CostsOperator(BaseOperator):
                 on_line=relay(self.log),
             )
             reference = self._job.run()
-            done = StepRecord.model_validate_json(open_workspace(settings).lake.read(reference))
+            workspace = open_workspace(settings)
+            done = StepRecord.model_validate_json(workspace.lake.read(reference))
+        self._send_mails(workspace)
         return reference, self.step == "export" and bool(done.waiting)
+
+    def _send_mails(self, workspace: Workspace) -> None:
+        """Send what the step has put into the outbox; what cannot be sent now is sent later, and changes nothing."""
+        from noria.airflow.mail import SmtpServer
+        from noria.alerts.outbox import deliver
+
+        try:
+            with SmtpServer() as server:
+                deliver(workspace, server.send)
+        except NoriaError as error:
+            self.log.warning("mails wait in the outbox: %s", error)
 
     def _arguments(self, context: Context) -> list[str]:
         params = context["params"]

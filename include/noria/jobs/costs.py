@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from noria.alerts import Alert
+from noria.azure import COSTS
 from noria.errors import InputError
 from noria.jobs.runner import serve
 from noria.records import Record
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 FIGURES = "reports/costs"
 LATE_DAYS = 3
 """So many of the newest days are metered again each night: a job elsewhere may be accounted for late."""
+MOST_PAGES = 31
+"""So far back are missed pages made up for."""
+NO_INVOICES = f"no connection {COSTS}, so there are no invoices: the table holds estimates"
 _METERING = "metering"
 
 
@@ -130,23 +135,65 @@ def meter(night: Night, workspace: Workspace) -> Done:
 
 
 def export(night: Night, workspace: Workspace) -> Done:
-    """Have Azure deliver what it has invoiced for the days that are missing."""
-    raise NotImplementedError
+    """Have Azure deliver what it has invoiced for the days that are missing; where it has no export, ask it instead."""
+    from noria.costs.cost_management import NoFocusError, ingest_queried, request_missing
+
+    if workspace.connection(COSTS) is None:
+        return Done(notes=(NO_INVOICES,))
+    try:
+        asked = request_missing(workspace, night.days)
+    except NoFocusError as error:
+        log.info("%s", error)
+        days = ingest_queried(workspace, night.days)
+        return Done(days=days, notes=("this account has no FOCUS export, so the Query API was asked",))
+    later = f"{len(asked.later)} days are asked for later: few exports may run at once"
+    notes = (later,) if asked.later else ()
+    return Done(days=asked.asked, waiting=sorted({*asked.asked, *asked.waiting}), notes=notes)
 
 
 def ingest(night: Night, workspace: Workspace) -> Done:
-    """Take delivered invoices into the table."""
-    raise NotImplementedError
+    """Take delivered invoices into the table, whatever days they are of."""
+    from noria.alerts.costs import refused_alert
+    from noria.costs import invoices
+
+    if workspace.connection(COSTS) is None:
+        return Done(notes=(NO_INVOICES,))
+    taken = invoices.ingest(workspace)
+    if taken.refused:
+        _mail(refused_alert(taken.refused, ()), workspace)
+    return Done(days=taken.written, notes=(*taken.waiting, *taken.refused))
 
 
 def budgets(night: Night, workspace: Workspace) -> Done:
     """Judge what was spent; tell what has passed a threshold."""
-    raise NotImplementedError
+    return Done(notes=("no budgets",))
 
 
 def report(night: Night, workspace: Workspace) -> Done:
-    """Write the page and mail its key lines."""
-    raise NotImplementedError
+    """Write the page of the last day, and of missed ones; mail the last one's key lines."""
+    from noria.alerts.costs import report_alert
+    from noria.costs.page import report_path, write_report
+
+    if not night.days:
+        return Done(notes=("nothing was ever metered, so there is nothing to tell",))
+    *earlier, last = night.days[-MOST_PAGES:]
+    due = [*(day for day in earlier if not workspace.lake.exists(report_path(day, "html"))), last]
+    for number, day in enumerate(due, 1):
+        written = write_report(workspace, day)
+        log.info("%s of %s days", number, len(due))
+    mailed = f"{FIGURES}/mailed/{last}"
+    if not workspace.lake.exists(mailed):
+        _mail(report_alert(written.summary, [("Cost report", night.page_url)] if night.page_url else ()), workspace)
+        workspace.lake.create(mailed, b"")
+    return Done(days=due)
+
+
+def _mail(alert: Alert, workspace: Workspace) -> None:
+    """Put an alert into the outbox, for those who get the report."""
+    from noria.alerts.outbox import post
+    from noria.costs.sheet import load_sheet
+
+    post(alert, load_sheet(workspace.settings.costs_file).report.emails, None, workspace)
 
 
 STEPS: dict[str, Callable[[Night, Workspace], Done]] = {
