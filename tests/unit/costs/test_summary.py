@@ -1,0 +1,138 @@
+"""The figures of one night, from tables in a real lake."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.costs.summary import CurrencySummary, Summary, summarise
+from noria.settings import Settings
+from noria.workspace import Workspace
+from tests.support.charges import DAY, NODE, bill, estimate, nodes, write
+
+SHEET = f"""
+currency: USD
+machines:
+  local: {{ per_vcpu_hour: 0.05, source: a test, date: 2026-11-01 }}
+  {NODE}: {{ per_node_hour: 0.4, vcpus: 4, source: a test, date: 2026-11-01 }}
+total: {{ per_day: 4, per_month: 10 }}
+"""
+BEFORE = DAY - timedelta(days=1)
+
+
+def workspace_at(home: Path) -> Workspace:
+    home.mkdir(exist_ok=True)
+    (home / "costs.yaml").write_text(SHEET)
+    (home / "pipelines" / "broken").mkdir(parents=True, exist_ok=True)
+    (home / "pipelines" / "broken" / "pipeline.yaml").write_text("name: broken\n")
+    environ = {"NORIA_COSTS": str(home / "costs.yaml"), "NORIA_PIPELINES": str(home / "pipelines")}
+    return Workspace.open(Settings.from_env(environ, home=home))
+
+
+def of_run(number: int, stage: str = "train", **more: Any) -> dict[str, Any]:
+    return {"x_Run": f"r{number}", "x_Stage": stage, **more}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A day of last month and one of this that are invoiced, and one that is only metered."""
+    workspace = workspace_at(tmp_path_factory.mktemp("summary"))
+    workspace.create_run("students", "r1", ui_url="https://airflow/dags/students__retrain/runs/r1")
+    workspace.lake.create("runs/students/r1/report/report.html", b"<p>")
+    write(
+        workspace,
+        nodes("1", "7.00", day=date(2026, 10, 31)),
+        estimate(NODE, "8", "0.80", day=BEFORE, **of_run(1)),
+        nodes("3", "1.20", day=BEFORE, **of_run(1)),
+        bill("Key Vault", "1", "10K", "0.03", day=BEFORE),
+        bill("Bandwidth", "1", "1 GB", "0.50", "students", day=BEFORE, BillingCurrency="EUR"),
+        estimate("local", "40", "2.00", x_CpuSeconds=72_000.0, x_VcpuSeconds=144_000.0, **of_run(2)),
+        estimate("local", "2", "0.10", **of_run(2, "ingest")),
+        *(estimate("local", "2", f"0.0{i}", "taxis", **of_run(i)) for i in range(3, 8)),
+    )
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def summary(workspace: Workspace) -> Summary:
+    return summarise(workspace, DAY)
+
+
+@pytest.fixture(scope="module")
+def usd(summary: Summary) -> CurrencySummary:
+    return summary.currencies[0]
+
+
+def test_the_day_the_one_before_and_the_month(usd: CurrencySummary) -> None:
+    assert (usd.day, usd.day_before, usd.month) == (Decimal("2.35"), Decimal("1.23"), Decimal("3.58"))
+    assert (usd.day_estimate, usd.month_estimate) == (Decimal("2.35"), Decimal("2.35"))
+    assert usd.untagged == Decimal("0.03")
+    assert usd.forecast_low <= usd.forecast <= usd.forecast_high and usd.forecast > usd.month
+
+
+def test_currencies_are_apart(summary: Summary) -> None:
+    assert [(c.currency, c.month) for c in summary.currencies] == [("USD", Decimal("3.58")), ("EUR", Decimal("0.5"))]
+    assert summary.currencies[1].budgets == (), "budgets are in the sheet's currency"
+
+
+def test_costs_are_broken_down_the_dearest_first_and_what_has_no_tag_last(usd: CurrencySummary) -> None:
+    assert [(line.name, line.day, line.month, line.estimate) for line in usd.by_pipeline] == [
+        ("students", Decimal("2.1"), Decimal("3.3"), Decimal("2.1")),
+        ("taxis", Decimal("0.25"), Decimal("0.25"), Decimal("0.25")),
+        (None, 0, Decimal("0.03"), 0),
+    ]
+    assert [line.name for line in usd.by_stage] == ["train", "ingest", None]
+    assert [line.name for line in usd.by_service] == ["Local Machine", "Virtual Machines", "Key Vault"]
+    for lines in (usd.by_pipeline, usd.by_stage, usd.by_service, usd.by_machine):
+        assert sum(line.month for line in lines) == usd.month
+
+
+def test_the_five_dearest_runs_know_where_they_are(usd: CurrencySummary) -> None:
+    assert [(run.pipeline, run.run_id) for run in usd.runs] == [
+        ("students", "r2"), ("students", "r1"), ("taxis", "r7"), ("taxis", "r6"), ("taxis", "r5"),
+    ]  # fmt: skip
+    metered, invoiced = usd.runs[:2]
+    assert metered.by_stage == {"train": 2, "ingest": Decimal("0.1")}
+    assert (metered.is_estimate, metered.cpu_seconds, metered.vcpu_seconds) == (True, 72_000, 144_000)
+    assert (metered.airflow_url, metered.report) == (None, None), "a run that is gone has no links"
+    assert (invoiced.cost, invoiced.is_estimate) == (Decimal("1.2"), False)
+    assert invoiced.airflow_url == "https://airflow/dags/students__retrain/runs/r1"
+    assert invoiced.report == "runs/students/r1/report/report.html"
+
+
+def test_the_series_has_every_day(usd: CurrencySummary) -> None:
+    assert len(usd.days) == 30 and usd.days[-1].day == DAY
+    assert [day.day.isoformat() for day in usd.days if day.total] == ["2026-10-31", "2026-11-19", "2026-11-20"]
+    before, today = usd.days[-2:]
+    assert (before.estimate, before.by_pipeline) == (0, {"students": Decimal("1.2"), "": Decimal("0.03")})
+    assert today.estimate == today.total == Decimal("2.35")
+
+
+def test_bounds_say_how_much_is_used_and_broken_specs_are_told(usd: CurrencySummary, summary: Summary) -> None:
+    day, month = usd.budgets
+    assert (day.pipeline, day.period, day.share) == (None, "day", pytest.approx(0.5875))
+    assert (month.period, month.spent, month.forecast) == ("month", Decimal("3.58"), usd.forecast)
+    assert [note.split(":")[0] for note in summary.notes] == ["The budget of broken cannot be read"]
+
+
+def test_reconciliation_and_efficiency_are_part_of_it(usd: CurrencySummary) -> None:
+    assert usd.reconciliation is not None
+    assert usd.reconciliation.total.invoice == Decimal("8.23"), "of the last 30 days"
+    assert [line.pipeline for line in usd.efficiency] == ["students", "taxis"]
+
+
+def test_it_is_a_record_that_reads_back(summary: Summary) -> None:
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_without_any_costs_there_are_no_currencies_and_the_prices_are_told(tmp_path: Path) -> None:
+    summary = summarise(workspace_at(tmp_path), DAY)
+    assert summary.currencies == ()
+    assert [(p.what, p.price, p.unit) for p in summary.prices] == [
+        ("local", Decimal("0.05"), "vCPU hour"),
+        (NODE, Decimal("0.4"), "node hour"),
+    ]
