@@ -9,6 +9,7 @@ locals {
     "noria:environment" = var.environment
     "noria:deployment"  = local.name
     "noria:managed-by"  = "terraform"
+    "noria:component"   = "platform" # shared by all pipelines: what has noria:pipeline too is a run's own
   }
 
   # Each has a storage account, a key vault and an identity of its own.

@@ -27,6 +27,13 @@ output "connections" {
           identity_client_id = azurerm_user_assigned_identity.jobs.client_id
         })
       }
+      azure_costs = {
+        conn_type = "azure"
+        extra = merge(local.identity, {
+          scope            = azurerm_resource_group.noria.id
+          storageAccountId = azurerm_storage_account.account["lake"].id
+        })
+      }
     },
     { for name, extra in local.ml : "azureml_production" => { conn_type = "azure", extra = extra } if name == "models" },
   ) : id => jsonencode(connection) }

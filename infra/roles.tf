@@ -23,6 +23,14 @@ locals {
       scope     = azurerm_storage_account.account[pair[1]].id
       why       = "Uploads a job's code or a promoted model, downloads a model; the containers are named by Azure ML."
     } },
+    { for user, id in local.users : "${user}_costs" => {
+      principal = id, role = "Cost Management Contributor", scope = azurerm_resource_group.noria.id
+      why       = "Makes and runs the export of what this deployment costs, asks for costs, keeps the pipelines' budgets."
+    } },
+    { for user, id in local.users : "${user}_exports" => {
+      principal = id, role = "Storage Account Contributor", scope = azurerm_storage_account.account["lake"].id
+      why       = "Cost Management asks whoever makes an export for leave to write the account where it delivers."
+    } },
     {
       jobs_lake = {
         principal = local.jobs, role = "Storage Blob Data Contributor", scope = local.lake

@@ -10,6 +10,9 @@ terraform {
 }
 
 provider "azurerm" {
+  # Without it Cost Management cannot deliver its export into a storage account.
+  resource_providers_to_register = ["Microsoft.CostManagementExports"]
+
   storage_use_azuread = true # no shared keys, so Terraform asks the storage accounts as the person who runs it
 
   features {

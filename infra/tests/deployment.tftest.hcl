@@ -13,7 +13,7 @@ run "everything_is_made" {
   command = apply
 
   assert {
-    condition     = length(output.connections) == (var.production_workspace ? 4 : 3)
-    error_message = "One connection for the lake, one for Spark, one for each Azure ML workspace."
+    condition     = length(output.connections) == (var.production_workspace ? 5 : 4)
+    error_message = "One connection for the lake, one for Spark, one for the costs, one for each Azure ML workspace."
   }
 }

@@ -81,7 +81,7 @@ def test_every_setting_is_documented_and_read() -> None:
 
 def test_every_connection_that_the_code_names_is_documented() -> None:
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "include" / "noria").rglob("*.py"))
-    used = set(re.findall(r'"([a-z_]+_default|[a-z]+_production|noria_verdicts)"', code))
+    used = set(re.findall(r'"([a-z_]+_default|[a-z]+_production|azure_costs|noria_verdicts)"', code))
     assert {name.strip("`") for name in rows(text("docs/operations.md"), "Connections")} == used
 
 

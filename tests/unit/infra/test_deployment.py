@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from noria.azure import CONNECTIONS, PRODUCTION, SYNAPSE, AzureConnection
+from noria.azure import CONNECTIONS, COSTS, PRODUCTION, SYNAPSE, AzureConnection
 from noria.azure.services import Service
 from noria.settings import Settings
 from noria.verdicts import CONNECTION as VERDICTS
@@ -77,7 +77,7 @@ def test_everything_is_tagged(deployment: Deployment) -> None:
     for resource in taggable:
         tags = resource["values"]["tags"] or {}
         assert tags.get("noria:environment") == deployment.environment, resource["address"]
-        assert {"noria:deployment", "noria:managed-by"} <= set(tags), resource["address"]
+        assert {"noria:deployment", "noria:managed-by", "noria:component"} <= set(tags), resource["address"]
 
 
 def test_no_service_has_a_key_or_a_password(deployment: Deployment) -> None:
@@ -178,6 +178,7 @@ def grants(deployment: Deployment) -> set[tuple[str, str, str]]:
         r'user_assigned_identity\.workspace\["(\w+)"\]': "workspace",
         r"synapse_workspace\.noria": "Synapse",
         r'storage_container\.container\["(\w+)"\]': r"container `\1`",
+        r"resource_group\.noria": "resource group",
         r'storage_account\.account\["lake"\]': "storage account of the lake",
         r'storage_account\.account\["(\w+)"\]': "storage account of an Azure ML workspace",
         r'key_vault\.vault\["airflow"\]': "Airflow's key vault",
@@ -218,14 +219,16 @@ def test_every_role_says_what_needs_it(deployment: Deployment) -> None:
 
 
 def test_nobody_owns_anything_and_nothing_is_granted_on_everything(deployment: Deployment) -> None:
-    group = deployment.of("resource_group")[0]["id"]
     for identity, role, _ in grants(deployment):
         assert role not in ("Owner", "User Access Administrator")
         assert role != "Contributor" or identity == "workspace"
-    assert group not in {g["scope"] for g in deployment.of("role_assignment")}
+    wide = {(role, scope) for _, role, scope in grants(deployment) if scope in ("resource group", "subscription")}
+    assert wide == {("Cost Management Contributor", "resource group")}, "it reaches costs alone"
     lake = {"airflow", "jobs", "developer"}
     assert lake - {"developer"} <= {who for who, _, scope in grants(deployment) if scope == "container `lake`"} <= lake
-    assert not [g for g in grants(deployment) if g[2] == "storage account of the lake"]
+    account = {(who, role) for who, role, scope in grants(deployment) if scope == "storage account of the lake"}
+    assert {role for _, role in account} == {"Storage Account Contributor"}
+    assert {who for who, _ in account} <= {"airflow", "developer"}
 
 
 def test_the_roles_that_errors_name_are_granted(deployment: Deployment) -> None:
@@ -257,7 +260,10 @@ def test_the_connections_are_those_that_the_code_reads(deployment: Deployment) -
         assert all(connection.extra.values())
     synapse = AzureConnection.parse(SYNAPSE, told[SYNAPSE])
     assert synapse.host.startswith("https://") and synapse.require("sparkPool") == "noria"
-    for conn_id in set(told) - {SYNAPSE, "adls_default"}:
+    costs = AzureConnection.parse(COSTS, told[COSTS])
+    assert deployment.address(costs.require("scope")) == "resource_group.noria"
+    assert deployment.address(costs.require("storageAccountId")) == 'storage_account.account["lake"]'
+    for conn_id in set(told) - {SYNAPSE, "adls_default", COSTS}:
         connection = AzureConnection.parse(conn_id, told[conn_id])
         names = {w["name"] for w in deployment.of("machine_learning_workspace")}
         assert connection.require("workspace") in names

@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from noria.azure.cost_client import CostClient, Json, is_stale
+from noria.costs.invoices import ROOT
 from noria.errors import AccessError, InputError, RefusedError
 from noria.lake.abfs.url import AbfsUrl
 
 log = logging.getLogger(__name__)
 
-ROOT = "exports/costs"
-"""Folder of the lake where deliveries arrive."""
 DATA_VERSION = "1.0r2"
 """Of FOCUS as Azure exports it; 1.0r2 writes its times as ISO 8601."""
 _YEARS = 5

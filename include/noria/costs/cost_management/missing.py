@@ -16,8 +16,9 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from noria.azure.cost_client import CostClient, Json, is_stale
 from noria.costs.cost_management.connection import open_client
-from noria.costs.cost_management.export import ROOT, keep_export
-from noria.costs.invoices import deliveries
+from noria.costs.cost_management.export import keep_export
+from noria.costs.invoices import ROOT, deliveries
+from noria.costs.table import open_costs
 from noria.errors import RefusedError
 from noria.workspace import Workspace
 
@@ -61,7 +62,7 @@ def request_missing(workspace: Workspace, days: Sequence[date]) -> Requested:
     """
     client, now = open_client(workspace), workspace.clock().astimezone(UTC)
     keep_export(client, workspace.settings.lake_url, now)
-    delivered = _delivered(workspace)
+    delivered = _delivered(workspace, days)
     missing = [day for day in sorted(set(days)) if day < now.date() and delivered.get(day, _NEVER) < needed(day, now)]
     if not missing:
         return Requested()
@@ -104,9 +105,9 @@ def _run(client: CostClient, wanted: Sequence[tuple[date, date]], free: int) -> 
     return sorted(asked)
 
 
-def _delivered(workspace: Workspace) -> dict[date, datetime]:
-    """When the newest delivery that has a day was submitted."""
-    found: dict[date, datetime] = {}
+def _delivered(workspace: Workspace, days: Sequence[date]) -> dict[date, datetime]:
+    """When the newest delivery that has a day was submitted: one that waits in the lake, or one that the table has."""
+    found = open_costs(workspace).submitted(days)
     for delivery in deliveries(workspace.lake, ROOT):
         for day in delivery.days:
             found[day] = max(found.get(day, _NEVER), delivery.submitted_at)
