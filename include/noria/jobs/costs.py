@@ -15,12 +15,15 @@ from datetime import UTC, date, datetime, timedelta
 from noria.alerts import Alert
 from noria.azure import COSTS
 from noria.errors import InputError
+from noria.jobs.metering import Metering
 from noria.jobs.runner import serve
 from noria.records import Record
 from noria.workspace import Workspace, to_json
 
 log = logging.getLogger(__name__)
 FIGURES = "reports/costs"
+PIPELINE = "noria"
+"""Under which what a night itself uses is metered."""
 LATE_DAYS = 3
 """So many of the newest days are metered again each night: a job elsewhere may be accounted for late."""
 MOST_PAGES = 31
@@ -73,7 +76,10 @@ class Done:
 def work(args: argparse.Namespace, workspace: Workspace) -> str:
     """Do a step; the lake path of what it did."""
     days = days_to_do(args.since, args.until, workspace)
-    done = STEPS[args.step](Night(days, args.page_url), workspace)
+    night = Night(days, args.page_url)
+    run_id = f"night-{workspace.clock().astimezone(UTC):%Y-%m-%d}"
+    with Metering(f"costs-{args.step}", PIPELINE, run_id, workspace, whole_process=True) as metering:
+        done = STEPS[args.step](night, metering.workspace)
     for note in done.notes:
         log.info("%s", note)
     record = StepRecord(

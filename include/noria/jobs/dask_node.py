@@ -42,7 +42,7 @@ def _do_part(pipeline: str, run_id: str, workers: int) -> int:
     part = DaskNode(node, workers, settings.full_environment(), str(settings.home / "tmp"))
     workspace = Workspace.open(settings)
     run = workspace.load_run(pipeline, run_id)
-    with Metering("train", run, workspace, whole_process=True, is_node=True) as metering:
+    with Metering("train", run.pipeline.name, run.run_id, workspace, whole_process=True, is_node=True) as metering:
         code = _work(part, run, workspace)
         metering.has_failed = code != ExitCode.OK
     return code

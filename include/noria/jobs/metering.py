@@ -14,7 +14,7 @@ from typing import Literal
 from noria.compute.meter import Meter
 from noria.costs.usage import keep_usage
 from noria.lake.counted import CountedLake
-from noria.records import JobUsage, Run, Usage
+from noria.records import JobUsage, Usage
 from noria.workspace import Workspace
 
 
@@ -23,7 +23,7 @@ class Metering:
 
     Args:
         stage: What the job does.
-        run: Whose job it is.
+        pipeline, run_id: Whose job it is.
         workspace: The world.
         whole_process: This process does nothing else, so that its start and its imports belong to the job too.
         is_node: This process and its children are one of the nodes of a job on several; any other process in such a
@@ -38,9 +38,16 @@ class Metering:
     job: JobUsage
 
     def __init__(
-        self, stage: str, run: Run, workspace: Workspace, *, whole_process: bool = False, is_node: bool = False
+        self,
+        stage: str,
+        pipeline: str,
+        run_id: str,
+        workspace: Workspace,
+        *,
+        whole_process: bool = False,
+        is_node: bool = False,
     ) -> None:
-        self._stage, self._run, self._lake = stage, run, workspace.lake
+        self._stage, self._pipeline, self._run_id, self._lake = stage, pipeline, run_id, workspace.lake
         self._counted = CountedLake(workspace.lake)
         self.workspace = replace(workspace, lake=self._counted, elsewhere=list(workspace.elsewhere))
         self.has_failed = False
@@ -58,8 +65,8 @@ class Metering:
         finished = self.workspace.clock()
         own = self._meter.usage
         self.job = JobUsage(
-            pipeline=self._run.pipeline.name,
-            run_id=self._run.run_id,
+            pipeline=self._pipeline,
+            run_id=self._run_id,
             stage=self._stage,
             started_at=finished - timedelta(seconds=own.wall_seconds),
             finished_at=finished,

@@ -85,7 +85,7 @@ def run_stage(
         log.info("%s was done before; its record stands", stage)
         workspace.lake.remove(failed)
         return path
-    metering = Metering(stage, run, workspace, whole_process=whole_process)
+    metering = Metering(stage, run.pipeline.name, run.run_id, workspace, whole_process=whole_process)
     try:
         with metering:
             record = function(run, metering.workspace)

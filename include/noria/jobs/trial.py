@@ -47,7 +47,7 @@ def main() -> None:
         run = workspace.load_run(args.pipeline, args.run_id)
         spec = _spec(run, args.estimator)
         point = _point(run, spec, args.set)
-        metering = Metering(f"search-{spec.kind}", run, workspace, whole_process=True)
+        metering = Metering(f"search-{spec.kind}", run.pipeline.name, run.run_id, workspace, whole_process=True)
         with ended_by_sigterm(), metering:
             score_point(run, metering.workspace, spec, point, report_folds=args.report_folds, key=args.key)
     except NoriaError as error:
