@@ -8,6 +8,7 @@ from airflow.sdk import DAG, TaskGroup
 
 from noria.airflow.approval import ApproveOperator
 from noria.airflow.assets import model_asset, snapshot_asset
+from noria.airflow.budget import BudgetOperator, has_bounds
 from noria.airflow.operators import SparkStageOperator, StageOperator
 from noria.airflow.pipelines import good_pipelines
 from noria.airflow.retrain import dag_arguments
@@ -32,5 +33,7 @@ for pipeline in good_pipelines():
         # on_failure_fail_dagrun it would be the run's only leaf, and a run that failed before it would be a success.
         report = StageOperator(stage="report", pipeline=name).as_teardown()
 
+        if has_bounds(pipeline):
+            BudgetOperator(pipeline=pipeline) >> ingest
         ingest >> validate >> explore >> train >> promote
         decided >> report

@@ -20,7 +20,7 @@ from noria.errors import InputError, StorageError
 from noria.lake import Lake, open_lake
 from noria.ledger import Ledger
 from noria.pipeline import ApprovalPolicy, Budget, Pipeline, approval_of, budget_of, find_pipelines, load_pipeline
-from noria.records import Approval, Decision, Failure, JobUsage, Record, Run, StageRun, stages_of
+from noria.records import BEFORE_STAGES, Approval, Decision, Failure, JobUsage, Record, Run, StageRun, stages_of
 from noria.settings import CHECKOUT, Settings
 from noria.verdicts import CONNECTION as VERDICTS
 from noria.verdicts import Keyring
@@ -285,9 +285,9 @@ class Workspace:
 
     def failure(self, run: Run) -> Failure | None:
         """Why the run stopped: the failure of the first stage that failed and was not retried well."""
-        for stage in stages_of(run.pipeline):
+        for stage in (BEFORE_STAGES, *stages_of(run.pipeline)):
             # A job that is killed between its record and its answer has both; the record counts.
-            if self.lake.exists(run_path(run.pipeline.name, run.run_id, stage)):
+            if stage != BEFORE_STAGES and self.lake.exists(run_path(run.pipeline.name, run.run_id, stage)):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 failed = run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")

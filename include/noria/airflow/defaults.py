@@ -24,6 +24,8 @@ ROLLBACK_SUFFIX = "__rollback"
 """And in that of its rollback DAG."""
 APPROVE_TASK = "approve"
 """The task of a retrain DAG that asks people, where the policy says so."""
+BUDGET_TASK = "budget"
+"""The first task of a retrain DAG, where there is a bound on what it may cost."""
 FORM_FIELDS = ("training_share", "trials", "seed", "source", "dry_run")
 """Fields of the trigger form that have a value of their own; all else goes into its `overrides`."""
 RETRAIN_TAGS = (Tag.NORIA.value, Tag.RETRAIN.value)

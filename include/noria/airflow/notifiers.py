@@ -90,13 +90,15 @@ class VerdictNotifier(_RunNotifier):
 class WaitingNotifier(_RunNotifier):
     """Mail about a candidate that waits for a person, from the task that asks."""
 
+    task_id = APPROVE_TASK
+
     def notify(self, context: Context) -> None:
         """Send the alert; the question stands in the UI, whether or not a mail can be sent."""
-        self._answer_at = approval_url(context["dag"].dag_id, context["run_id"], APPROVE_TASK)
+        self._answer_at = approval_url(context["dag"].dag_id, context["run_id"], self.task_id)
         try:
             super().notify(context)
         except Exception as error:
-            self.log.warning("the mail about the candidate that waits was not sent: %s", error)
+            self.log.warning("the mail about what waits was not sent: %s", error)
 
     def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert with the address where to answer."""

@@ -13,9 +13,9 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException
 
 from noria.airflow.assets import event_facts
+from noria.airflow.beginning import begun_run
 from noria.airflow.connections import required_connection, stage_credentials, stage_workspace
-from noria.airflow.links import DataDocsLink, ReportLink, run_url
-from noria.airflow.params import changes
+from noria.airflow.links import DataDocsLink, ReportLink
 from noria.airflow.remote import Deferring, JobLink, RemoteJob, platform
 from noria.airflow.remote_stages import remote_stage, use_of
 from noria.airflow.spark import HookSpark, connected_spark, stage_log
@@ -24,7 +24,7 @@ from noria.compute.process import JobProcess
 from noria.compute.spark import SparkRunner
 from noria.errors import InputError, JobError, NoriaError
 from noria.jobs.runner import keep_failure, run_stage
-from noria.records import STAGES, Decision, Record, Run, Snapshot
+from noria.records import BEFORE_STAGES, STAGES, Decision, Record, Run, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, safe_run_id
 
@@ -139,12 +139,12 @@ class StageOperator(Deferring):
         run_id = safe_run_id(context["run_id"])
         if self.stage == "report" and not workspace.lake.exists(run_path(self.pipeline, run_id, "run")):
             raise AirflowSkipException("The run could not begin, so there is nothing to report.")
-        if self.stage != STAGES[0]:
-            return workspace.load_run(self.pipeline, run_id)
-        dag = context["dag"]
-        overrides, source = changes(context["params"], dag.params)
-        ui_url = run_url(dag.dag_id, context["run_id"])
-        return workspace.create_run(self.pipeline, run_id, overrides=overrides, source=source, ui_url=ui_url)
+        if self.stage == STAGES[0]:
+            return begun_run(self.pipeline, context, workspace)
+        stopped = run_path(self.pipeline, run_id, f"{BEFORE_STAGES}.failed.json")
+        if self.stage == "report" and workspace.lake.exists(stopped):
+            raise AirflowSkipException("The run was stopped before its first job, so there is nothing to report.")
+        return workspace.load_run(self.pipeline, run_id)
 
     def _perform(self, run: Run, workspace: Workspace) -> str:
         settings = workspace.settings

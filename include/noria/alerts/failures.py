@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noria.alerts.alert import Alert, Links, same
+from noria.alerts.budgets import stopped_alert
 from noria.errors import ExitCode
-from noria.records import STAGES, Failure, Run, stages_of
+from noria.records import BEFORE_STAGES, STAGES, Failure, Run, stages_of
 from noria.workspace import Workspace
 
 LOG_LINES = 20
@@ -41,6 +42,8 @@ def failure_alert(name: str, run_id: str, run: Run | None, workspace: Workspace,
             log_stage=stage,
             log=log,
         )
+    if failure.stage == BEFORE_STAGES:
+        return stopped_alert(run, failure, links)
     if failure.exit_code == ExitCode.INVALID_DATA:
         return _invalid_alert(run, failure, workspace, links, log)
     return Alert(

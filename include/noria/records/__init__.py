@@ -4,6 +4,7 @@ A stage's record stands at `runs/<pipeline>/<run_id>/<stage>.json`, wrapped in a
 """
 
 from noria.records.base import (
+    BEFORE_STAGES,
     STAGES,
     Metrics,
     Record,
@@ -55,6 +56,7 @@ from noria.records.training import (
 )
 
 __all__ = [
+    "BEFORE_STAGES",
     "NOBODY",
     "STAGES",
     "Answer",

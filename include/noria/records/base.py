@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 STAGES = ("ingest", "validate", "explore", "train", "promote", "release", "report")
 """`release` is part of a run only where the gate's policy asks people for approval."""
+BEFORE_STAGES = "budget"
+"""Whose failure ends a run before its first stage."""
 Metrics = dict[str, float]
 
 
