@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
+from filelock import FileLock
 
 from noria.models.build import build_model
 from noria.models.examples import Examples, Split, load_split
 from noria.models.holdout import row_set
 from noria.models.metrics import evaluate
 from noria.models.store import dump_model, model_types
-from noria.records import Candidate, Run, Snapshot, Spread, ValidationReport, policy_digest
+from noria.records import Candidate, Metrics, Run, Snapshot, Spread, ValidationReport, policy_digest
 from noria.settings import CHECKOUT, Settings
 from noria.stages.ingest import ingest
 from noria.stages.train import MODEL, SEEN_ROWS
@@ -39,9 +42,15 @@ def write_pipeline(folder: Path, gate: Mapping[str, Any] | None = None, *, name:
     return folder
 
 
-def empty_registry(home: Path) -> Path:
-    """A database that knows nothing; it takes seconds to make, so it is made once and copied."""
-    assert Workspace.open(Settings.from_env({}, home=home)).registry.history(PUPILS) == []
+def empty_registry(factory: pytest.TempPathFactory) -> Path:
+    """A database that knows nothing; it takes seconds to make, so it is made once for all test processes and copied."""
+    own = factory.getbasetemp()
+    home = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "empty-registry"
+    with FileLock(f"{home}.lock"):
+        if not home.exists():
+            begun = home.with_suffix(".begun")
+            assert Workspace.open(Settings.from_env({}, home=begun)).registry.history(PUPILS) == []
+            begun.rename(home)
     return home / "registry" / "mlflow.db"
 
 
@@ -56,6 +65,7 @@ def open_workspace(home: Path, database: Path, **environment: str) -> Workspace:
 def propose(
     workspace: Workspace,
     *,
+    run_id: str | None = None,
     kind: str = "ridge",
     rows: int = 300,
     trained_on: float = 1.0,
@@ -69,6 +79,7 @@ def propose(
 
     Args:
         workspace: The world.
+        run_id: Of the run; a new one if none is given.
         kind: Family of its model.
         rows: Of the sample.
         trained_on: Share of the training rows that its model was fitted on.
@@ -79,7 +90,7 @@ def propose(
         overrides: Of the spec; two underscores stand for a dot.
     """
     dotted = {k.replace("__", "."): v for k, v in overrides.items()}
-    run = workspace.create_run(pipeline, source=source or f"sample://students?rows={rows}", overrides=dotted)
+    run = workspace.create_run(pipeline, run_id, source=source or f"sample://students?rows={rows}", overrides=dotted)
     snapshot = ingest(run, workspace)
     done(workspace, run, "ingest", snapshot)
     valid = ValidationReport(snapshot_id=snapshot.snapshot_id, success=True, results=(), docs="none")
@@ -102,16 +113,9 @@ def candidate(
     run: Run, workspace: Workspace, snapshot: Snapshot, split: Split, kind: str, fitted: Examples, leaked: int
 ) -> Candidate:
     """What training leaves of a model that was fitted on some rows; its search has seen all training rows."""
-    import pandas as pd
-
-    extra = split.holdout.take(np.arange(leaked))
-    features, target = pd.concat([fitted.features, extra.features]), np.concatenate([fitted.target, extra.target])
-    model = build_model(split.problem, kind, {}, 1).fit(features, target)
-    dummy = build_model(split.problem, "dummy", {}, 1).fit(split.train.features, split.train.target)
-    data, seen = dump_model(model), row_set(np.concatenate([split.train.hashes, extra.hashes])).tobytes()
+    data, seen, baseline, metrics = _fitted(split, kind, fitted, leaked)
     put(workspace, run, MODEL, data)
     put(workspace, run, SEEN_ROWS, seen)
-    baseline, metrics = (evaluate(split.problem, fitted, split.holdout) for fitted in (dummy, model))
     return Candidate(
         snapshot_id=snapshot.snapshot_id, task=run.pipeline.task, target=run.pipeline.target,
         features=run.pipeline.features, estimator=kind, params={}, primary_metric=run.pipeline.primary_metric,
@@ -124,6 +128,29 @@ def candidate(
         training_rows_sha256=hashlib.sha256(seen).hexdigest(),
         policy_sha256=policy_digest(run.pipeline.gate), cluster="none",
     )  # fmt: skip
+
+
+_FITTED: dict[tuple[object, ...], tuple[bytes, bytes, Metrics, Metrics]] = {}
+
+
+def _fitted(split: Split, kind: str, fitted: Examples, leaked: int) -> tuple[bytes, bytes, Metrics, Metrics]:
+    """A model, the rows it has seen, and what it and one without features are worth; the same ones are made once."""
+    key = (repr(split.problem), split.holdout_sha256, fitted.hashes.tobytes(), kind, leaked)
+    if key not in _FITTED:
+        _FITTED[key] = _fit(split, kind, fitted, leaked)
+    return _FITTED[key]
+
+
+def _fit(split: Split, kind: str, fitted: Examples, leaked: int) -> tuple[bytes, bytes, Metrics, Metrics]:
+    import pandas as pd
+
+    extra = split.holdout.take(np.arange(leaked))
+    features, target = pd.concat([fitted.features, extra.features]), np.concatenate([fitted.target, extra.target])
+    model = build_model(split.problem, kind, {}, 1).fit(features, target)
+    dummy = build_model(split.problem, "dummy", {}, 1).fit(split.train.features, split.train.target)
+    seen = row_set(np.concatenate([split.train.hashes, extra.hashes])).tobytes()
+    baseline, metrics = (evaluate(split.problem, fitted, split.holdout) for fitted in (dummy, model))
+    return dump_model(model), seen, baseline, metrics
 
 
 def put(workspace: Workspace, run: Run, file: str, data: bytes) -> None:

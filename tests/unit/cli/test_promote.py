@@ -21,7 +21,7 @@ from tests.support.proposals import PUPILS, WEAK, empty_registry, open_workspace
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return empty_registry(tmp_path_factory.mktemp("empty"))
+    return empty_registry(tmp_path_factory)
 
 
 @pytest.fixture

@@ -13,10 +13,16 @@ from tests.support.proposals import empty_registry, open_workspace
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry's database that knows nothing."""
-    return empty_registry(tmp_path_factory.mktemp("empty"))
+    return empty_registry(tmp_path_factory)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, database: Path) -> Workspace:
     """With the pipeline `pupils`, whose policy is the default one."""
     return open_workspace(tmp_path / "home", database)
+
+
+@pytest.fixture(autouse=True)
+def few_single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging asks a model for rows one by one, which is tested beside it and is a third of these tests' time."""
+    monkeypatch.setattr("noria.models.answers._SINGLE_ROWS", 3)
