@@ -132,12 +132,12 @@ def _end(lake: Lake, ends: Sequence[Over], now: datetime) -> None:
 
 
 def _close(lake: Lake, path: str, now: datetime, over_at: datetime | None) -> None:
-    """End a cause; if it was seen again after the mail, let a digest of that wait to be sent."""
+    """End a cause; if it was seen again after the mail, let a digest of that wait to be sent, unless it is no trouble."""
     try:
         cause = Cause.model_validate_json(lake.read(path))
     except FileNotFoundError:
         return
-    if cause.news.times:
+    if cause.news.times and cause.news.level != "info":
         news = (cause.news.model_copy(update={"over_at": over_at}),)
         digest = Letter(
             letter_id=f"{cause.first}-again",

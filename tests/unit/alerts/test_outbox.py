@@ -1,0 +1,329 @@
+"""One mail for one cause, and none that is lost: through a real server, with real processes, some of them killed."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import smtplib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+
+import pytest
+
+from noria.alerts import Alert, deliver, over, post
+from noria.alerts.letters import Letter
+from noria.alerts.sending import REFUSED_TRIES, Refused
+from noria.errors import BusyError
+from noria.lake.disk import DiskLake
+from noria.pipeline import Alerts
+from noria.workspace import Workspace
+from tests.unit.alerts.conftest import Outbox
+
+TEAM = ("team@example.org",)
+FAILURES = ("failed run", "failed validation")
+
+
+def failure(run: object = "r1", why: str = "no space left on device", **changes: object) -> Alert:
+    values = {
+        "kind": "failed run",
+        "cause": f"train: StorageError: {why}",
+        "run_id": str(run),
+        "links": [("Run", f"http://127.0.0.1/runs/{run}")],
+        **changes,
+    }
+    return Alert("students", f"the run failed in train: {why}", **values)
+
+
+def text(mail: EmailMessage) -> str:
+    return str(mail.get_body(("plain",)).get_content())
+
+
+def test_the_first_goes_out_at_once_and_leaves_only_what_folds_the_next(outbox: Outbox) -> None:
+    post(failure(), TEAM, None, outbox.workspace)
+    assert outbox.deliver().sent == 1
+    assert outbox.subjects == ["[Noria error] students: the run failed in train: no space left on device"]
+    assert [path.split("/")[1] for path in outbox.left] == ["causes"]
+
+
+def _post_many(workspace: Workspace, port: int, start: int, count: int) -> None:
+    def send(message: EmailMessage, recipients: Sequence[str]) -> Refused:
+        message["From"] = "noria@example.org"
+        with smtplib.SMTP("127.0.0.1", port, timeout=60) as server:
+            return server.send_message(message, to_addrs=list(recipients))
+
+    for number in range(start, start + count):
+        post(failure(f"run-{number}"), TEAM, None, workspace)
+        if number % 5 == 0:
+            deliver(workspace, send)
+
+
+def test_500_failures_of_one_cause_by_many_processes_are_one_mail_and_one_digest(outbox: Outbox) -> None:
+    fork = multiprocessing.get_context("fork")
+    shares = [(outbox.workspace, outbox.server.port, 125 * worker, 125) for worker in range(4)]
+    workers = [fork.Process(target=_post_many, args=share) for share in shares]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    outbox.deliver()
+    (first,) = outbox.server.mails
+    outbox.deliver(hours=24)
+    _, digest = outbox.server.mails
+    assert "seen 499 times more: the run failed in train" in digest["Subject"]
+    assert digest["In-Reply-To"] == first["Message-ID"]
+    assert "499 times, first 2026-03-02 12:00 UTC, last 2026-03-02 12:00 UTC" in text(digest)
+    assert text(digest).count("http://127.0.0.1/runs/run-") == 20
+    outbox.deliver(hours=48)
+    assert len(outbox.server.mails) == 2
+    assert outbox.left == []
+
+
+def test_after_a_day_it_is_news_again(outbox: Outbox) -> None:
+    for hours in (0, 23, 1):
+        outbox.now += timedelta(hours=hours)
+        post(failure(), TEAM, None, outbox.workspace)
+        outbox.deliver()
+    first, second = [s for s in outbox.subjects if "seen" not in s]
+    assert first == second
+    assert len(outbox.server.mails) == 3, "and a digest of the one in between"
+
+
+def test_a_good_run_ends_the_causes_of_its_pipeline_only(outbox: Outbox) -> None:
+    other = Alert("trails", "the run failed in train: no space left on device", kind="failed run")
+    for alert in (failure(), failure("r2"), other, other):
+        post(alert, TEAM, None, outbox.workspace)
+    over("students", FAILURES, outbox.workspace)
+    post(failure("r3"), TEAM, None, outbox.workspace)
+    outbox.deliver()
+    assert sorted(outbox.subjects) == [
+        "[Noria error] students: the run failed in train: no space left on device",
+        "[Noria error] students: the run failed in train: no space left on device",
+        "[Noria error] trails: the run failed in train: no space left on device",
+        "[Noria] students: over now, seen once more: the run failed in train: no space left on device",
+    ]
+
+
+def test_what_differs_is_news(outbox: Outbox) -> None:
+    causes = [
+        failure(why="no such column"),
+        failure(),
+        failure(kind="late run"),
+        failure(severity="critical"),
+        Alert("trails", "the run failed in train: no space left on device", kind="failed run"),
+    ]
+    for number, alert in enumerate(causes):
+        post(alert, TEAM, None, outbox.workspace)
+        outbox.now += timedelta(seconds=number)
+    post(failure(), ("boss@example.org",), None, outbox.workspace)
+    outbox.deliver()
+    # Of one run, the second way in which it failed is told with the first.
+    assert len(outbox.server.mails) == len(causes)
+
+
+def test_a_run_that_its_budget_stopped_is_not_told_of_again_as_failed(outbox: Outbox) -> None:
+    post(failure(kind="budget", cause="over"), TEAM, None, outbox.workspace)
+    post(failure(), TEAM, None, outbox.workspace)
+    outbox.deliver()
+    assert len(outbox.server.mails) == 1
+    post(failure("another run"), TEAM, None, outbox.workspace)
+    outbox.deliver()
+    assert len(outbox.server.mails) == 2
+
+
+def test_good_news_that_is_told_twice_needs_no_digest(outbox: Outbox) -> None:
+    for _ in range(2):
+        post(Alert("students", "new champion", good=True, cause="run 1"), TEAM, None, outbox.workspace)
+    outbox.deliver()
+    outbox.deliver(hours=25)
+    assert outbox.subjects == ["[Noria] students: new champion"]
+
+
+@pytest.mark.parametrize(("least", "mails"), [("info", 1), ("error", 1), ("critical", 0)])
+def test_milder_ones_are_not_mailed(outbox: Outbox, least: str, mails: int) -> None:
+    post(failure(), TEAM, Alerts(least_severity=least), outbox.workspace)
+    assert outbox.deliver().sent == mails
+
+
+QUIET = Alerts(quiet_hours={"start": "22:00", "end": "07:00", "timezone": "Europe/Vienna"})
+NIGHT = datetime(2026, 3, 2, 22, 30, tzinfo=UTC)
+
+
+def test_quiet_hours_end_with_one_digest(outbox: Outbox) -> None:
+    outbox.now = NIGHT
+    for alert in (failure("r1"), failure("r2"), failure("r3"), Alert("trails", "candidate rejected")):
+        post(alert, TEAM, QUIET, outbox.workspace)
+    post(failure("r4", severity="critical"), TEAM, QUIET, outbox.workspace)
+    assert outbox.deliver().sent == 1
+    assert outbox.subjects == ["[Noria CRITICAL] students: the run failed in train: no space left on device"]
+    over("students", FAILURES, outbox.workspace)
+    assert outbox.deliver(hours=7, minutes=29).sent == 0
+    assert outbox.deliver(minutes=1).sent == 1
+    digest = outbox.server.mails[-1]
+    assert digest["Subject"].startswith(
+        "[Noria error] trails, students: digest of 2 causes, 4 times: candidate rejected"
+    )
+    assert "failed run, error: 3 times, first 2026-03-02 22:30 UTC" in text(digest)
+    assert outbox.deliver(hours=25).sent == 0
+
+
+def test_a_night_with_one_mail_needs_no_digest(outbox: Outbox) -> None:
+    outbox.now = NIGHT
+    post(failure(details=["the whole story"]), TEAM, QUIET, outbox.workspace)
+    outbox.deliver()
+    outbox.deliver(hours=8)
+    assert "the whole story" in text(outbox.server.mails[0])
+
+
+# A server that is away, or refuses
+
+
+def test_while_the_server_is_away_mails_wait_and_it_is_asked_ever_more_seldom(outbox: Outbox) -> None:
+    asked: list[datetime] = []
+
+    def away(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+        asked.append(outbox.now)
+        raise ConnectionRefusedError("nobody listens")
+
+    post(failure(), TEAM, None, outbox.workspace)
+    post(failure(kind="late run"), TEAM, None, outbox.workspace)
+    for _minute in range(180):
+        trouble = deliver(outbox.workspace, away).trouble
+        assert "nobody listens" in trouble
+        outbox.now += timedelta(minutes=1)
+    assert [(b - a).seconds // 60 for a, b in itertools.pairwise(asked)] == [1, 2, 4, 8, 16, 32, 60]
+    assert outbox.deliver(hours=1).sent == 2
+    assert not [path for path in outbox.left if "causes" not in path]
+
+
+@pytest.mark.parametrize("trouble", ["hangs up", "login refused", "421", "no disk"])
+def test_a_mail_that_is_not_taken_is_sent_later(outbox: Outbox, trouble: str) -> None:
+    post(failure(), TEAM, None, outbox.workspace)
+    server = outbox.server
+    server.hangs_up = trouble == "hangs up"
+    server.password = "secret" if trouble == "login refused" else None
+    server.says = {"421": "421 going down", "no disk": "452 insufficient system storage"}.get(trouble, "250 kept")
+    outcome = outbox.deliver()
+    assert outcome.sent == 0
+    assert bool(outcome.trouble) == (trouble != "no disk")
+    server.behave()
+    assert outbox.deliver(minutes=2).sent == 1
+
+
+def test_who_is_refused_for_now_gets_it_later_and_the_others_only_once(outbox: Outbox) -> None:
+    outbox.server.refuses = {"slow@example.org": "451 come back later"}
+    post(failure(), (*TEAM, "slow@example.org"), None, outbox.workspace)
+    assert outbox.deliver().sent == 1
+    outbox.deliver(minutes=1)
+    outbox.server.refuses = {}
+    outbox.deliver(minutes=2)
+    (to_team, first), (to_slow, second) = outbox.server.kept
+    assert (to_team, to_slow) == (list(TEAM), ["slow@example.org"])
+    assert first["Message-ID"] == second["Message-ID"]
+    assert outbox.deliver(hours=1).sent == 0
+
+
+def test_who_is_refused_for_good_is_given_up_after_some_tries(outbox: Outbox) -> None:
+    outbox.server.refuses = {"gone@example.org": "550 no such user"}
+    post(failure(), ("gone@example.org",), None, outbox.workspace)
+    outcomes = [outbox.deliver(hours=hours).given_up for hours in range(REFUSED_TRIES + 2)]
+    assert outcomes == [0] * (REFUSED_TRIES - 1) + [1, 0, 0]
+    (kept,) = [path for path in outbox.left if "causes" not in path]
+    assert kept.startswith("outbox/undeliverable/")
+    letter = Letter.model_validate_json(outbox.workspace.lake.read(kept))
+    assert letter.trouble == {"gone@example.org": "550 no such user"}
+
+
+def test_an_address_that_no_server_takes_keeps_nothing_else_back(outbox: Outbox) -> None:
+    post(failure(), ("a@example.org\nBcc: b@example.org",), None, outbox.workspace)
+    post(failure(), TEAM, None, outbox.workspace)
+    assert outbox.deliver().sent == 1
+    assert [to for to, _ in outbox.server.kept] == [list(TEAM)]
+
+
+def test_a_file_that_nobody_can_read_keeps_nothing_back(outbox: Outbox) -> None:
+    for folder in ("arrived", "waiting"):
+        outbox.workspace.lake.create(f"outbox/{folder}/0.json", b"{")
+    post(failure(), TEAM, None, outbox.workspace)
+    assert outbox.deliver().sent == 1
+    assert "outbox/unreadable/0.json" in outbox.left
+
+
+def test_whoever_finds_the_outbox_taken_leaves_it_to_the_other(outbox: Outbox) -> None:
+    """The other one looks again, for what came after it had looked."""
+    lake = outbox.workspace.lake
+
+    def send(message: EmailMessage, recipients: Sequence[str]) -> Refused:
+        if not outbox.server.mails:
+            post(failure(kind="late run"), TEAM, None, outbox.workspace)
+            with pytest.raises(BusyError), lake.lock("outbox", wait_seconds=0):
+                pass
+            assert deliver(outbox.workspace, outbox.server.send).sent == 0
+        return outbox.server.send(message, recipients)
+
+    post(failure(), TEAM, None, outbox.workspace)
+    assert deliver(outbox.workspace, send).sent == 2
+
+
+# A sender that is killed
+
+
+class KillingLake(DiskLake):
+    """A lake whose user is killed before its change of that number."""
+
+    def __init__(self, lake: DiskLake, number: int) -> None:
+        super().__init__(lake._root)
+        self.left = number
+
+    def count(self) -> None:
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+
+    def create(self, path: str, data: bytes) -> bool:
+        self.count()
+        return super().create(path, data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        self.count()
+        super().replace(path, data)
+
+    def remove(self, path: str) -> None:
+        self.count()
+        super().remove(path)
+
+
+def test_a_sender_that_is_killed_at_any_step_loses_nothing_and_counts_nothing_twice(outbox: Outbox) -> None:
+    """Three failures, the end of them, and another one, held back by quiet hours and due now."""
+    fork = multiprocessing.get_context("fork")
+    step = 0
+    while True:
+        world = Outbox(outbox.home / str(step), outbox.server, now=NIGHT)
+        world.server.behave()
+        workspace = world.workspace
+        for run in ("r1", "r2", "r3"):
+            post(failure(run), TEAM, QUIET, workspace)
+        over("students", FAILURES, workspace)
+        post(Alert("trails", "candidate rejected"), TEAM, QUIET, workspace)
+        post(failure("r4", severity="critical"), TEAM, QUIET, workspace)
+        world.now += timedelta(hours=8)
+        killing = Workspace(workspace.settings, KillingLake(workspace.lake, step), clock=workspace.clock)
+        sender = fork.Process(target=deliver, args=(killing, world.server.send))
+        sender.start()
+        sender.join(30)
+        world.deliver()
+        mails = {str(mail["Message-ID"]): mail for mail in world.server.mails}
+        told = sorted(str(mail["Subject"]) for mail in mails.values())
+        assert told == [
+            "[Noria CRITICAL] students: the run failed in train: no space left on device",
+            "[Noria error] trails, students: digest of 2 causes, 4 times: candidate rejected",
+        ], f"killed before change {step}"
+        assert world.deliver(hours=1).sent == 0
+        if sender.exitcode == 0:
+            break
+        assert sender.exitcode == -signal.SIGKILL
+        step += 1
+    assert step > 10
