@@ -39,7 +39,9 @@ def estimate(machine: str, hours: str, cost: str, pipeline: str | None = "studen
     return _row(cost, hours, "vCPU-Hours", pipeline, "metering", **{**service, **columns})
 
 
-def bill(service: str, quantity: str, unit: str, cost: str, pipeline: str | None = None, **columns: Any) -> dict[str, Any]:
+def bill(
+    service: str, quantity: str, unit: str, cost: str, pipeline: str | None = None, **columns: Any
+) -> dict[str, Any]:
     """A line of an invoice."""
     return _row(cost, quantity, unit, pipeline, "invoice", **{"ServiceName": service, **columns})
 

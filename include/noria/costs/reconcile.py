@@ -420,4 +420,4 @@ def _cells(charges: Iterable[_Charge]) -> dict[tuple[str | None, str], _Cell]:
 
 def _rounded(price: Decimal) -> Decimal:
     """A price to six significant digits: more would be false precision."""
-    return Decimal(f"{price:.6g}")
+    return Decimal(f"{float(price):.6g}")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from noria.costs.efficiency import RunFacts, efficiencies, facts, is_near
-from noria.costs.reconcile import Compared, Parts, Reconciliation
 from noria.costs.recommendations import Recommendation, recommend
+from noria.costs.reconcile import Compared, Parts, Reconciliation
 from noria.costs.runs import RunCost
 from noria.records import Candidate, Decision, Spread, Usage
 from noria.settings import Settings
@@ -149,7 +149,8 @@ def test_near_is_within_two_standard_deviations_of_both() -> None:
 
 
 def test_training_again_on_the_same_data_is_needless_after_ingest() -> None:
-    (advice,) = found(fact(0, sha="a"), fact(1, sha="a"), fact(2, sha="b"), fact(3, sha="b"), kind="needless retraining")
+    known = [fact(number, sha=sha) for number, sha in enumerate("aabb")]
+    (advice,) = found(*known, kind="needless retraining")
     assert advice.saving == Decimal("1.20"), "two trainings, not their ingest"
     assert advice.advice.startswith("2 times it was trained on the very data of the run before")
 

@@ -117,10 +117,10 @@ def key_lines(summary: Summary) -> list[str]:
         lines.append(f"{summary.day:%d %B}: {money(c.day)} {c.currency}, the day before {money(c.day_before)}.")
         lines += sentences(c)
         if c.reconciliation is not None:
-            total = c.reconciliation.total
+            total, days = c.reconciliation.total, c.reconciliation.days
+            over = "For the day with an invoice" if days == 1 else f"For {days} days with an invoice"
             lines.append(
-                f"Over {c.reconciliation.days} days with an invoice it says {money(total.invoice)} {c.currency}, the "
-                f"estimates said {money(total.estimate)}."
+                f"{over} it says {money(total.invoice)} {c.currency}, the estimates said {money(total.estimate)}."
             )
         if c.recommendations:
             best, number = c.recommendations[0], len(c.recommendations)
