@@ -12,6 +12,7 @@ from types import ModuleType
 
 BENCHES = {
     "accuracy": "the linear baseline and the tuned candidate on many holdouts of the students data",
+    "costs": "a year of invoices taken into the table of costs, and the cost report made of it, with their memory",
     "gate": "attacks on the promotion gate, how often it is wrong by simulation, and what a decision costs",
     "ingest": "ingest of a large CSV file beside cp and sha256sum of the same file, with its memory",
     "lake": "throughput of the lake on ADLS Gen2 beside adlfs alone, with the same bytes",
