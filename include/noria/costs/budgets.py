@@ -108,8 +108,8 @@ class Judgement(Record):
             who = f" Declined by {self.answer.by}: {self.answer.reason}."
         return BudgetError(
             f"the run breaks its budget. {' '.join(self.sentences)}{who}",
-            remedy="No job has run. Raise the bound, wait until the day or month is over, or make the run smaller "
-            "(tuning.trials, tuning.max_vcpu_seconds).",
+            remedy="No job has run. Raise the bound or make the run smaller (tuning.trials), and start a new one; or "
+            "wait until the day or month is over.",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,6 @@ from airflow.sdk.exceptions import (
     TaskAwaitingInput,
 )
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 
 from noria.airflow.approval import ApproveOperator
 from noria.airflow.params import retrain_params
@@ -29,21 +28,11 @@ from noria.settings import CHECKOUT, Settings
 from noria.stages.by_hand import approve
 from noria.workspace import APPROVAL, Workspace, run_path, safe_run_id
 from tests.support import judged
+from tests.support.asking import Supervisor, answered
 from tests.support.runs import candidate, done
 
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
 WAITING = judged.STATES["waiting"]()
-
-
-class Supervisor:
-    """Airflow's side of a task: keeps the question that it is sent."""
-
-    def __init__(self) -> None:
-        self.asked: list[CreateHITLDetailPayload] = []
-
-    def send(self, msg: Any) -> None:
-        assert isinstance(msg, CreateHITLDetailPayload)
-        self.asked.append(msg)
 
 
 @pytest.fixture
@@ -85,17 +74,6 @@ def task(pipeline: Pipeline) -> tuple[ApproveOperator, dict[str, Any]]:
         operator = ApproveOperator(pipeline=pipeline)
     instance = SimpleNamespace(id=uuid.uuid4())
     return operator, {"run_id": RUN_ID, "dag": dag, "task_instance": instance, "ti": instance, "params": {}}
-
-
-def answered(option: str, *, reason: str | None = "the groups look right", timed_out: bool = False) -> dict[str, Any]:
-    """What Airflow resumes the task with."""
-    return {
-        "chosen_options": [option],
-        "params_input": {} if reason is None else {"reason": reason},
-        "responded_at": datetime(2026, 1, 1, tzinfo=UTC),
-        "responded_by_user": None if timed_out else {"id": "anna", "name": "Anna B."},
-        "timedout": timed_out,
-    }
 
 
 def test_the_question_shows_the_comparison(

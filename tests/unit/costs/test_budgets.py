@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,18 +13,11 @@ from noria.costs.budgets import BoundUse, judge_run, spent
 from noria.costs.estimate import estimate_run
 from noria.costs.metering import meter_days
 from noria.costs.sheet import load_sheet
-from noria.costs.usage import keep_usage
 from noria.pipeline import Budget, budget_of
-from noria.records import JobUsage, Run, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
+from tests.support.spending import NOON, SHEET, past
 
-NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
-SHEET = """
-currency: EUR
-machines:
-  local: { per_vcpu_hour: 1, source: tests, date: 2026-01-01 }
-"""
 World = Callable[..., Workspace]
 
 
@@ -37,28 +30,6 @@ def world(tmp_path: Path) -> World:
         return Workspace(settings, found.lake, clock=lambda: NOON)
 
     return make
-
-
-def past(
-    workspace: Workspace, cost: float, *, days_ago: float = 0, pipeline: str = "students", ended: str = "done",
-    **overrides: str,
-) -> Run:  # fmt: skip
-    """A run that has cost so much, nine tenths of it in training."""
-    run = workspace.create_run("students", overrides={k.replace("__", "."): v for k, v in overrides.items()})
-    at = NOON - timedelta(days=days_ago)
-    for stage, share in (("ingest", 5), ("train", 90), ("promote", 5)):
-        usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=round(cost * 36 * share))
-        job = JobUsage(
-            pipeline=pipeline,
-            run_id=run.run_id,
-            stage=stage,
-            started_at=at,
-            finished_at=at,
-            outcome=ended if stage == "promote" else "done",
-            usage=usage,
-        )
-        keep_usage(job, workspace.lake)
-    return run
 
 
 def test_an_estimate_is_of_runs_that_ended_well(world: World) -> None:

@@ -1,0 +1,44 @@
+"""Runs that have cost something, and a price sheet by which a vCPU hour costs one euro."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from noria.costs.usage import keep_usage
+from noria.records import JobUsage, Run, Usage
+from noria.workspace import Workspace
+
+NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
+SHEET = """
+currency: EUR
+machines:
+  local: { per_vcpu_hour: 1, source: tests, date: 2026-01-01 }
+"""
+
+
+def past(
+    workspace: Workspace,
+    cost: float,
+    *,
+    days_ago: float = 0,
+    pipeline: str = "students",
+    ended: Literal["done", "failed", "killed"] = "done",
+    **overrides: str,
+) -> Run:
+    """A run that has cost so much, nine tenths of it in training."""
+    run = workspace.create_run("students", overrides={k.replace("__", "."): v for k, v in overrides.items()})
+    at = workspace.clock() - timedelta(days=days_ago)
+    for stage, share in (("ingest", 5), ("train", 90), ("promote", 5)):
+        usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=round(cost * 36 * share))
+        job = JobUsage(
+            pipeline=pipeline,
+            run_id=run.run_id,
+            stage=stage,
+            started_at=at,
+            finished_at=at,
+            outcome=ended if stage == "promote" else "done",
+            usage=usage,
+        )
+        keep_usage(job, workspace.lake)
+    return run
