@@ -50,14 +50,14 @@ def where(table: pa.Table, column: str, value: str | None) -> pa.Table:
     """Rows with a value in a column; those without one where none is asked for."""
     import pyarrow.compute as pc
 
-    return table.filter(pc.is_null(table[column]) if value is None else pc.equal(table[column], value))
+    return _filtered(table, pc.is_null(table[column]) if value is None else pc.equal(table[column], value))
 
 
 def days_from(table: pa.Table, day: object) -> pa.Table:
     """Rows of a day and later."""
     import pyarrow.compute as pc
 
-    return table.filter(pc.greater_equal(table[focus.DAY], str(day)))
+    return _filtered(table, pc.greater_equal(table[focus.DAY], str(day)))
 
 
 def estimates(table: pa.Table) -> pa.Table:
@@ -69,7 +69,7 @@ def invoices(table: pa.Table) -> pa.Table:
     """Rows that are invoiced, not metered."""
     import pyarrow.compute as pc
 
-    return table.filter(pc.not_equal(table[focus.ORIGIN], METERING))
+    return _filtered(table, pc.not_equal(table[focus.ORIGIN], METERING))
 
 
 def currencies(table: pa.Table) -> list[str]:
@@ -77,3 +77,10 @@ def currencies(table: pa.Table) -> list[str]:
     import pyarrow.compute as pc
 
     return sorted(pc.unique(table[CURRENCY]).drop_null().to_pylist())
+
+
+def _filtered(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
+    """Rows of a mask; the table itself where these are all, since millions of rows are not copied for nothing."""
+    import pyarrow.compute as pc
+
+    return table if pc.all(mask, min_count=0).as_py() else table.filter(mask)
