@@ -2,6 +2,9 @@
 
 Where people are asked for approval, the run ends with a candidate that waits for `noria promote`.
 
+A run that would break its budget is told of, asked about on the terminal, or ended before its first job, as
+`budget.when_exceeded` says.
+
 Exit code: 0 promoted, waiting or the champion kept, 2 bad input or usage, 3 candidate rejected, 4 data failed
 validation, 1 anything else.
 """
@@ -22,9 +25,10 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from noria.azure import CONNECTIONS
+from noria.cli.admission import FLAG, admit
 from noria.compute.process import JobProcess
 from noria.costs.of_run import run_use
-from noria.errors import BusyError, ExitCode, InputError, JobError, NoriaError
+from noria.errors import BudgetError, BusyError, ExitCode, InputError, JobError, NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import load_pipeline
 from noria.records import Candidate, Decision, Metrics, Report, Run, Snapshot, stages_of
@@ -52,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--home", type=Path, metavar="DIR", help="where all state is kept (default: NORIA_HOME or ./var)"
     )
+    parser.add_argument(
+        FLAG, metavar="REASON", help="let the run break its budget, where the budget asks people; kept with your name"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
 
 
@@ -67,7 +74,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         with FileLock(_lock_path(settings, args.name)).acquire(blocking=False):
             run = workspace.create_run(args.name, overrides=overrides, source=source)
-            return _run_stages(run, workspace, as_json=args.json)
+            console = Console(stderr=True)
+            console.print(f"[bold]{run.pipeline.name}[/bold] run {run.run_id}")
+            try:
+                admit(run, workspace, console, args.exceed_budget)
+            except BudgetError as error:
+                if args.json:
+                    print(json.dumps(_result(run, workspace, 0.0, error)))  # noqa: T201
+                raise
+            return _run_stages(run, workspace, console, as_json=args.json)
     except Timeout:
         raise BusyError(
             f"another run of {args.name!r} is in progress in {settings.home}",
@@ -75,10 +90,8 @@ def run(args: argparse.Namespace) -> int:
         ) from None
 
 
-def _run_stages(run: Run, workspace: Workspace, *, as_json: bool) -> int:
+def _run_stages(run: Run, workspace: Workspace, console: Console, *, as_json: bool) -> int:
     signal.signal(signal.SIGTERM, _terminate)
-    console = Console(stderr=True)
-    console.print(f"[bold]{run.pipeline.name}[/bold] run {run.run_id}")
     started = time.monotonic()
     failure: NoriaError | None = None
     for stage in stages_of(run.pipeline):

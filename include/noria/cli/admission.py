@@ -1,0 +1,73 @@
+"""Whether a run of the command line may begin: its budget, told, asked about on the terminal, or final."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from noria.cli.hand import stated, user
+from noria.costs.budgets import Answer, Judgement, is_bounded, judge_run, keep_judgement
+from noria.errors import BudgetError, InputError
+from noria.jobs.runner import keep_failure
+from noria.records import BEFORE_STAGES, Run
+from noria.workspace import Workspace
+
+FLAG = "--exceed-budget"
+
+
+def admit(run: Run, workspace: Workspace, console: Console, reason: str | None) -> None:
+    """Judge a run before its first job, where there is any bound.
+
+    Args:
+        run: The run.
+        workspace: The world.
+        console: Where it is told.
+        reason: Why it may break its budget, where somebody has said so beforehand.
+
+    Raises:
+        BudgetError: It may not begin.
+        SpecError: The price sheet, or the folder's pipeline.yaml, is wrong.
+        StorageError: What was spent cannot be read.
+    """
+    if not is_bounded(run, workspace):
+        return
+    judgement = judge_run(run, workspace)
+    if judgement.action == "approve":
+        judgement = _asked(judgement, run, workspace, console, reason)
+    keep_judgement(judgement, run, workspace)
+    if not judgement.may_begin:
+        error = _refusal(judgement)
+        keep_failure(BEFORE_STAGES, error, run, workspace)
+        raise error
+    for sentence in judgement.sentences:
+        style = "yellow" if judgement.broken else "dim"
+        console.print(sentence, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def _asked(judgement: Judgement, run: Run, workspace: Workspace, console: Console, reason: str | None) -> Judgement:
+    """The judgement with an answer: the one that was given beforehand, or that of the terminal; none without one."""
+    if reason is None and sys.stdin.isatty():
+        for sentence in judgement.sentences:
+            console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        reason = console.input("To let it run all the same, say why; an empty line ends it: ")
+        if not reason.strip():
+            declined = Answer(approved=False, by=user(), reason="no reason given", at=workspace.clock())
+            return judgement.model_copy(update={"answer": declined})
+    if reason is None:
+        return judgement
+    approvers = workspace.budget(run).approvers
+    if approvers and user() not in approvers:
+        raise InputError(
+            f"{user()} may not let a run of {run.pipeline.name} break its budget",
+            expected=f"one of {', '.join(approvers)} (budget.approvers)",
+        )
+    answer = Answer(approved=True, by=user(), reason=stated(reason), at=workspace.clock())
+    return judgement.model_copy(update={"answer": answer})
+
+
+def _refusal(judgement: Judgement) -> BudgetError:
+    error = judgement.refusal()
+    if judgement.action != "approve" or judgement.answer is not None:
+        return error
+    return BudgetError(error.got, remedy=f"{error.remedy} To let it run all the same: {FLAG} REASON.")

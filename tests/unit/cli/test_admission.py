@@ -1,0 +1,97 @@
+"""Whether a run of the command line may begin."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from noria.cli import main
+from noria.cli.admission import admit
+from noria.costs.budgets import find_judgement
+from noria.errors import BudgetError, InputError
+from noria.settings import Settings
+from noria.workspace import Workspace
+from tests.support.spending import SHEET, past
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Three runs of ten euros were before."""
+    (tmp_path / "costs.yaml").write_text(SHEET)
+    monkeypatch.setenv("NORIA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NORIA_COSTS", str(tmp_path / "costs.yaml"))
+    workspace = Workspace.open(Settings.from_env())
+    for _ in range(3):
+        past(workspace, 10)
+    return workspace
+
+
+def try_to_begin(workspace: Workspace, budget: str, reason: str | None = None) -> tuple[str, bool | None]:
+    """What is printed, and the answer that is kept."""
+    run = workspace.create_run("students", overrides={"budget": budget})
+    said = io.StringIO()
+    try:
+        admit(run, workspace, Console(file=said), reason)
+    finally:
+        judgement = find_judgement(run, workspace)
+        answer = judgement.answer if judgement else None
+        if answer:
+            assert answer.by == getpass.getuser()
+    return said.getvalue(), answer.approved if answer else None
+
+
+def test_a_stopped_run_ends_with_1_and_has_run_no_job(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(workspace.lake.list("metering"))
+    assert main(["run", "students", "--json", "--set", "budget={per_run: 9, when_exceeded: stop}"]) == 1
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert said["verdict"] is None and "budget.per_run of students is 9.00 EUR" in said["error"]
+    assert "noria run: the run breaks its budget. This run will cost about 10.00 EUR" in err
+    assert "Raise the bound" in err
+    assert set(workspace.lake.list("metering")) == before
+    folder = f"runs/students/{said['run_id']}"
+    assert {path.removeprefix(f"{folder}/") for path in workspace.lake.list(folder)} == {
+        "run.json", "budget.json", "budget.failed.json",
+    }  # fmt: skip
+
+
+def test_a_warning_is_printed_and_the_run_goes_on(workspace: Workspace) -> None:
+    said, answer = try_to_begin(workspace, "{per_run: 9}")
+    assert "budget.per_run of students is 9.00 EUR" in said and answer is None
+    assert "about 10.00 EUR" in try_to_begin(workspace, "{per_run: 90}")[0]
+    assert try_to_begin(workspace, "{}") == ("", None), "where nothing is bound, nothing is read"
+
+
+def test_without_a_terminal_people_are_asked_by_a_flag(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(BudgetError, match="To let it run all the same: --exceed-budget REASON"):
+        try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}")
+    assert try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}", "the fair is tomorrow")[1] is True
+    with pytest.raises(InputError, match="the reason is empty"):
+        try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}", " ")
+    with pytest.raises(InputError, match=r"expected one of anna \(budget\.approvers\)"):
+        try_to_begin(workspace, "{per_run: 9, when_exceeded: approve, approvers: [anna]}", "why not")
+    with pytest.raises(BudgetError):
+        try_to_begin(workspace, "{per_run: 9, when_exceeded: stop}", "a stop is a stop")
+
+
+@pytest.mark.parametrize("typed", ["the fair is tomorrow\n", "\n"])
+def test_on_a_terminal_people_are_asked(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    keyboard, terminal = pty.openpty()
+    with os.fdopen(terminal, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        os.write(keyboard, typed.encode())
+        if typed.strip():
+            assert try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}")[1] is True
+        else:
+            with pytest.raises(BudgetError, match=r"Declined by .*: no reason given"):
+                try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}")
+    os.close(keyboard)
