@@ -16,6 +16,7 @@ class Tag(enum.StrEnum):
     RETRAIN = "retrain"
     ROLLBACK = "rollback"
     COSTS = "costs"
+    ALERTS = "alerts"
 
 
 RETRAIN_SUFFIX = "__retrain"
@@ -33,6 +34,9 @@ ROLLBACK_TAGS = (Tag.NORIA.value, Tag.ROLLBACK.value)
 COSTS_DAG = "export_costs"
 """Id of the nightly DAG. Whoever may read it may see the cost report, which shows all pipelines."""
 COSTS_TAGS = (Tag.NORIA.value, Tag.COSTS.value)
+ALERTS_DAG = "send_alerts"
+"""Id of the DAG that sends the mails that had to wait."""
+ALERTS_TAGS = (Tag.NORIA.value, Tag.ALERTS.value)
 
 
 def task_defaults(pipeline: Pipeline) -> dict[str, Any]:

@@ -38,9 +38,14 @@ def costs_url() -> str:
     return f"{_base_url()}{PREFIX}/costs"
 
 
+def task_url(dag_id: str, run_id: str, task_id: str) -> str:
+    """Address of a task of a run; the UI opens its log."""
+    return f"{_base_url()}/{_run_path(dag_id, run_id)}/tasks/{quote(task_id, safe='')}"
+
+
 def approval_url(dag_id: str, run_id: str, task_id: str) -> str:
     """Address of the form where a person answers a task's question, for those who may act on the DAG."""
-    return f"{_base_url()}/{_run_path(dag_id, run_id)}/tasks/{quote(task_id, safe='')}/required_actions"
+    return f"{task_url(dag_id, run_id, task_id)}/required_actions"
 
 
 class ReportLink(BaseOperatorLink):

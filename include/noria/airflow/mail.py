@@ -8,10 +8,13 @@ from email.message import EmailMessage
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
 from noria.alerts import Alert, to_message
 from noria.alerts.outbox import deliver, post
 from noria.alerts.sending import Delivered, Refused
-from noria.errors import NoriaError
+from noria.errors import InputError, NoriaError
 from noria.pipeline import Alerts
 from noria.workspace import Workspace
 
@@ -40,16 +43,33 @@ class SmtpServer:
             self._hook.__exit__(kind, value, trace)
 
     def send(self, message: EmailMessage, recipients: Sequence[str]) -> Refused:
-        """Send one mail; the recipients whom the server refused, with its answers."""
-        from airflow.providers.smtp.hooks.smtp import SmtpHook
+        """Send one mail; the recipients whom the server refused, with its answers.
 
+        Raises:
+            InputError: There is no such connection.
+            OSError: The server cannot be reached, or does not take the mail (`smtplib.SMTPException`).
+        """
         if self._hook is None:
-            self._hook = SmtpHook(smtp_conn_id=SMTP_CONNECTION).get_conn()
+            self._hook = _connect()
         sender = self._hook.from_email or SENDER
         message["From"] = sender
         # The hook's own method makes no plain text part.
         refused: Refused = self._hook._smtp_client.send_message(message, sender, list(recipients))
         return refused
+
+
+def _connect() -> SmtpHook:
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    try:
+        BaseHook.get_connection(SMTP_CONNECTION)
+    except AirflowNotFoundException:
+        raise InputError(
+            f"no connection {SMTP_CONNECTION}",
+            expected="an Airflow connection of that id",
+            remedy="Mails wait for it; see docs/operations.md.",
+        ) from None
+    return SmtpHook(smtp_conn_id=SMTP_CONNECTION).get_conn()
 
 
 def tell(alerts: Sequence[Alert], policy: Alerts, workspace: Workspace) -> Delivered:

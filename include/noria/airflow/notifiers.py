@@ -7,13 +7,15 @@ tell goes into the outbox, and from there at once to the server, if it can be re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
 
 from noria.airflow.connections import open_workspace
 from noria.airflow.defaults import APPROVE_TASK
-from noria.airflow.links import approval_url, data_docs_url, report_url, run_url
+from noria.airflow.links import approval_url, data_docs_url, report_url, run_url, task_url
 from noria.airflow.mail import tell
 from noria.airflow.pages import find_pages
 from noria.alerts import Alert
@@ -68,9 +70,16 @@ class _RunNotifier(BaseNotifier):
 class FailureNotifier(_RunNotifier):
     """Mail about a failed run, or data that failed validation."""
 
+    def notify(self, context: Context) -> None:
+        """Send the alert, with the way to the log of the task that failed."""
+        self._log_at = partial(task_url, context["dag"].dag_id, context["run_id"])
+        super().notify(context)
+
     def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert of a run that ended badly."""
-        return [failure_alert(self.pipeline, run_id, run, workspace, links)]
+        alert = failure_alert(self.pipeline, run_id, run, workspace, links)
+        task = (f"Log of {alert.log_stage}", self._log_at(alert.log_stage))
+        return [replace(alert, links=[*alert.links, task])]
 
 
 class VerdictNotifier(_RunNotifier):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noria.airflow.defaults import RETRAIN_SUFFIX, RETRAIN_TAGS, retrain_docs, task_defaults
+from noria.airflow.late import deadline
 from noria.airflow.notifiers import FailureNotifier, VerdictNotifier
 from noria.airflow.params import retrain_params
 from noria.pipeline import Pipeline
@@ -24,4 +25,5 @@ def dag_arguments(pipeline: Pipeline) -> dict[str, Any]:
         "default_args": task_defaults(pipeline),
         "on_failure_callback": FailureNotifier(pipeline),
         "on_success_callback": VerdictNotifier(pipeline),
+        "deadline": deadline(pipeline),
     }

@@ -29,7 +29,7 @@ def failure_alert(name: str, run_id: str, run: Run | None, workspace: Workspace,
         happened = f"the run could not begin{because(log)}"
         return Alert(name, happened, kind="failed run", run_id=run_id, links=links, log_stage=STAGES[0], log=log)
     failure = workspace.failure(run)
-    stage = failure.stage if failure else _unfinished_stage(run, workspace)
+    stage = failure.stage if failure else unfinished_stage(run, workspace)
     log = last_lines(workspace.settings.log_file(name, run_id, stage))
     if failure is None:
         return Alert(
@@ -79,7 +79,7 @@ def _invalid_alert(run: Run, failure: Failure, workspace: Workspace, links: Link
     )
 
 
-def _unfinished_stage(run: Run, workspace: Workspace) -> str:
+def unfinished_stage(run: Run, workspace: Workspace) -> str:
     """Where a failed run stopped: the first stage without a record."""
     stages = stages_of(run.pipeline)
     return next((s for s in stages if workspace.stage_run(run, s) is None), stages[-1])

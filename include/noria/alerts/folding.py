@@ -132,7 +132,7 @@ def _end(lake: Lake, ends: Sequence[Over], now: datetime) -> None:
 
 
 def _close(lake: Lake, path: str, now: datetime, over_at: datetime | None) -> None:
-    """End a cause; if it was seen again after the mail, let a digest of that wait to be sent, unless it is no trouble."""
+    """End a cause; if it was trouble, and seen again after the mail, let a digest of that wait to be sent."""
     try:
         cause = Cause.model_validate_json(lake.read(path))
     except FileNotFoundError:

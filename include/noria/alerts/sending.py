@@ -94,7 +94,8 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None])
             refused = _hand_over(letter, send)
         except Exception as error:  # whatever it is, the letter stays
             why = printable(f"{type(error).__name__}: {error}")
-            log.warning("mails wait, because the server cannot be used: %s", why)
+            if trouble is None or trouble.why != why:  # said once
+                log.warning("mails wait, because the server cannot be used: %s", why)
             _leave_alone(lake, trouble, now, why)
             return done.and_then(Delivered(trouble=why))
         done = done.and_then(_mark(lake, letter, refused, now))
