@@ -89,7 +89,8 @@ class AzureMLRegistry(Renewing, Registry):
             version=str(max((e.stored.number for e in versions.entries), default=0) + 1),
             path=files.source,
             type="mlflow_model",
-            tags=dict(tags),
+            # The first three are what everything of a run bears on Azure.
+            tags={"noria:pipeline": run.pipeline.name, "noria:run": run.run_id, "noria:stage": "promote", **tags},
             description=description[:_LONGEST_DESCRIPTION],
         )
         for _ in range(_MOST_DELETED):

@@ -49,5 +49,6 @@ def environment() -> Environment:
         version=version(),
         image=IMAGE,
         conda_file=conda_file(),
+        tags={"noria:component": "jobs"},  # every run's jobs share it
         description="What Noria's remote jobs run in: made of requirements/azureml.txt.",
     )

@@ -45,6 +45,7 @@ def partitions_job(frame: Frame, partitions: Partitions, run: Run) -> PipelineJo
 
     step = parallel_run_function(
         name="partitions",
+        tags=frame.tags,
         inputs={
             "files": Input(type=AssetTypes.URI_FOLDER, path=partitions.url, mode=InputOutputModes.RO_MOUNT),
         },
