@@ -15,6 +15,7 @@ from noria.costs.reconcile import Reconciliation
 from noria.costs.runs import RunCost
 from noria.costs.sheet import MachinePrice, PriceSheet
 from noria.records import Record
+from noria.records.figures import percent
 
 LEAST_SAVING = Decimal("0.01")
 BUSY = 0.8
@@ -75,10 +76,10 @@ def _idle_compute(runs: Sequence[RunCost]) -> Iterator[Recommendation]:
         pipeline=runs[0].pipeline,
         currency=runs[0].currency,
         saving=cost * Decimal(str(1 - used / (BUSY * paid))),
-        advice=f"Its jobs used {used / paid:.0%} of the vCPU time that was paid for. Give them fewer vCPUs, or more "
-        "workers that search at once (tuning.workers).",
-        reckoned=f"{paid / 3600:.2g} vCPU hours were paid for and {used / 3600:.2g} used; at {BUSY:.0%} the same work "
-        "takes so much less.",
+        advice=f"Its jobs used {percent(used / paid)} of the vCPU time that was paid for. Give them fewer vCPUs, or "
+        "more workers that search at once (tuning.workers).",
+        reckoned=f"{_hours(paid)} vCPU hours were paid for and {_hours(used)} used; with {percent(BUSY)} of them used "
+        "the same work costs so much less.",
     )
 
 
@@ -100,7 +101,8 @@ def _oversize_node(known: Sequence[RunFacts], sheet: PriceSheet) -> Iterator[Rec
             pipeline=facts[0].cost.pipeline,
             currency=facts[0].cost.currency,
             saving=cost / 2,
-            advice=f"Its trainings keep {busy:.0%} of {machine} busy at most and need {memory:.0%} of its memory. "
+            advice=f"Its trainings use {percent(busy)} of the vCPU time and {percent(memory)} of the memory of "
+            f"{machine} at most. "
             "Train on a node of half the size.",
             reckoned=f"The most of {len(facts)} trainings; a node of half the size costs half of what they did.",
         )
@@ -181,6 +183,11 @@ def _repeats(before: RunFacts, now: RunFacts) -> bool:
 
 def _after_ingest(fact: RunFacts) -> Decimal:
     return sum((cost for stage, cost in fact.cost.by_stage.items() if stage != "ingest"), Decimal(0))
+
+
+def _hours(seconds: float) -> str:
+    """Hours to two significant digits."""
+    return f"{float(f'{seconds / 3600:.2g}'):,g}"
 
 
 def _times(count: int) -> str:

@@ -43,7 +43,7 @@ def total(table: pa.Table) -> Decimal:
     """What all rows cost together."""
     import pyarrow.compute as pc
 
-    return pc.sum(table[COST]).as_py() or ZERO  # type: ignore[no-any-return]
+    return pc.sum(table[COST]).as_py() or ZERO
 
 
 def where(table: pa.Table, column: str, value: str | None) -> pa.Table:

@@ -113,7 +113,7 @@ def test_idle_compute_is_what_eighty_percent_would_have_cost_less() -> None:
     runs = [run_cost(0, cpu_seconds=0.2 * HOUR)]
     (idle,) = recommend(runs, [], SHEET)
     assert (idle.kind, idle.pipeline, idle.saving) == ("idle compute", "students", Decimal("0.70") * Decimal("0.75"))
-    assert "used 20% of the vCPU time" in idle.advice
+    assert "used 20 % of the vCPU time" in idle.advice
     assert recommend([run_cost(0, cpu_seconds=0.81 * HOUR)], [], SHEET) == []
 
 
@@ -182,7 +182,9 @@ def test_a_node_of_which_less_than_half_is_needed_is_too_large() -> None:
     (advice,) = recommend([f.cost for f in known], known, SHEET)
     assert advice.kind == "oversize node", "idle compute has the same remedy, and is not counted again"
     assert advice.saving == Decimal("0.90")
-    assert advice.advice.startswith(f"Its trainings keep 40% of {NODE} busy at most and need 12% of its memory.")
+    assert advice.advice.startswith(
+        f"Its trainings use 40 % of the vCPU time and 12 % of the memory of {NODE} at most."
+    )
 
 
 @pytest.mark.parametrize(("cpu_share", "memory_gb"), [(0.6, 2), (0.2, 9)])
