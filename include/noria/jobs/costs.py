@@ -57,10 +57,12 @@ class Night:
 
     Attributes:
         days: The days to look at, the oldest first.
+        named: Somebody named the first of them, and wants them done again.
         page_url: Where the report's page is shown, or nothing.
     """
 
     days: tuple[date, ...]
+    named: bool = False
     page_url: str = ""
 
 
@@ -76,7 +78,7 @@ class Done:
 def work(args: argparse.Namespace, workspace: Workspace) -> str:
     """Do a step; the lake path of what it did."""
     days = days_to_do(args.since, args.until, workspace)
-    night = Night(days, args.page_url)
+    night = Night(days, args.since is not None, args.page_url)
     run_id = f"night-{workspace.clock().astimezone(UTC):%Y-%m-%d}"
     with Metering(f"costs-{args.step}", PIPELINE, run_id, workspace, whole_process=True) as metering:
         done = STEPS[args.step](night, metering.workspace)
@@ -132,7 +134,8 @@ def meter(night: Night, workspace: Workspace) -> Done:
 
     sheet = load_sheet(workspace.settings.costs_file)
     standing = open_metered(workspace).submitted(night.days)
-    due = [day for day in night.days if day not in standing or day in night.days[-LATE_DAYS:]]
+    again = night.days if night.named else night.days[-LATE_DAYS:]
+    due = [day for day in night.days if day not in standing or day in again]
     written: list[date] = []
     for number, day in enumerate(due, 1):
         written += meter_days(workspace, sheet, [day])

@@ -1,0 +1,257 @@
+"""The steps of a night: what is missed is caught up, once more changes nothing, and a kill leaves a day old or new."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from noria.bench.costs_invoices import Month, deliver
+from noria.costs.table import open_costs, open_metered
+from noria.costs.usage import keep_usage
+from noria.errors import InputError
+from noria.jobs.costs import STEPS, StepRecord, days_to_do, work
+from noria.records import JobUsage, Usage
+from noria.settings import Settings
+from noria.workspace import Workspace
+
+SHEET = """
+currency: USD
+machines:
+  local: { per_vcpu_hour: 0.36, source: a test, date: 2026-11-01 }
+report:
+  emails: [finance@example.org]
+"""
+TODAY = date(2026, 11, 21)
+NOW = datetime(2026, 11, 21, 3, 30, tzinfo=UTC)
+CONNECTION = '{"conn_type": "azure", "extra": {"scope": "/subscriptions/s"}}'
+"""Enough to have deliveries taken in; nothing asks the service."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "costs.yaml").write_text(SHEET)
+    return tmp_path / "home"
+
+
+def open_workspace(home: Path, **environment: str) -> Workspace:
+    settings = Settings.from_env({"NORIA_COSTS": str(home.parent / "costs.yaml"), **environment}, home=home)
+    ticks = itertools.count()
+    return dataclasses.replace(Workspace.open(settings), clock=lambda: NOW + timedelta(milliseconds=next(ticks)))
+
+
+@pytest.fixture
+def workspace(home: Path) -> Workspace:
+    return open_workspace(home)
+
+
+def use(workspace: Workspace, day: date, stage: str = "train") -> None:
+    """Leave what a job of that day used: 100 vCPU-seconds cost a cent."""
+    ended = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    usage = Usage(wall_seconds=50, cpu_seconds=60, peak_rss_bytes=1, vcpu_seconds=100)
+    facts = {"pipeline": "students", "run_id": f"r{day:%d}", "stage": stage, "outcome": "done", "usage": usage}
+    started = ended - timedelta(seconds=50)
+    keep_usage(JobUsage.model_validate({**facts, "started_at": started, "finished_at": ended}), workspace.lake)
+
+
+def do(step: str, workspace: Workspace, since: date | None = None, until: date | None = None) -> StepRecord:
+    args = argparse.Namespace(step=step, since=since, until=until, page_url="http://127.0.0.1:8080/noria/costs")
+    return StepRecord.model_validate_json(workspace.lake.read(work(args, workspace)))
+
+
+def night(workspace: Workspace) -> None:
+    for step in STEPS:
+        do(step, workspace)
+
+
+def before(days: int) -> date:
+    return TODAY - timedelta(days=days)
+
+
+def letters(workspace: Workspace) -> list[str]:
+    return [workspace.lake.read(path).decode() for path in workspace.lake.list("outbox") if path.endswith(".json")]
+
+
+def test_three_missed_days_are_caught_up_and_today_is_not_written(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    for days in (3, 1, 0):
+        use(workspace, before(days))
+    with caplog.at_level(logging.INFO):
+        done = do("meter", workspace)
+    assert done.days == (before(3), before(2), before(1)), "a day without a run has storage"
+    assert "1 of 3 days" in caplog.messages
+    assert "3 of 3 days" in caplog.messages
+    rows = open_costs(workspace).read(before(10), before(-10), ["x_ChargeDay", "x_Stage"]).to_pylist()
+    assert {row["x_ChargeDay"] for row in rows if row["x_Stage"] == "train"} == {str(before(3)), str(before(1))}
+    assert do("report", workspace).days == (before(3), before(2), before(1)), "a page for each of them"
+    (mail,) = letters(workspace)
+    assert "20 November" in mail, "and a mail for the last one"
+
+
+def test_once_more_makes_no_commit_no_page_and_no_mail(workspace: Workspace) -> None:
+    use(workspace, before(1))
+    night(workspace)
+    tables, mails = (open_costs(workspace), open_metered(workspace)), letters(workspace)
+    history = [table.history() for table in tables]
+    assert [len(commits) for commits in history] == [1, 1]
+    night(workspace)
+    assert [table.history() for table in tables] == history
+    assert letters(workspace) == mails
+    assert [do(step, workspace).days for step in ("meter", "export", "ingest")] == [(), (), ()]
+
+
+def test_what_is_accounted_for_late_is_priced_the_next_night_and_later_when_its_day_is_named(
+    workspace: Workspace,
+) -> None:
+    for days in (5, 1):
+        use(workspace, before(days))
+    assert len(do("meter", workspace).days) == 5
+    for days in (5, 1):
+        use(workspace, before(days), "promote")
+    assert do("meter", workspace).days == (before(1),)
+    assert do("meter", workspace, since=before(5), until=before(5)).days == (before(5),)
+
+
+def test_without_azure_there_is_nothing_to_ask_for_or_to_take_in(workspace: Workspace) -> None:
+    use(workspace, before(1))
+    for step in ("export", "ingest"):
+        (note,) = do(step, workspace).notes
+        assert note == "no connection azure_costs, so there are no invoices: the table holds estimates"
+
+
+def test_before_the_first_run_there_is_nothing_to_do(workspace: Workspace) -> None:
+    night(workspace)
+    assert letters(workspace) == []
+    assert not open_costs(workspace).history()
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "message"),
+    [(None, TODAY, "over, so 2026-11-20"), (before(1), before(3), "the earlier day first")],
+)
+def test_days_that_cannot_be_meant_are_refused(
+    workspace: Workspace, since: date | None, until: date, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        days_to_do(since, until, workspace)
+
+
+def test_what_a_night_uses_is_metered_too(workspace: Workspace) -> None:
+    do("meter", workspace)
+    (path,) = workspace.lake.list(f"metering/{TODAY}/noria/night-{TODAY}")
+    assert JobUsage.model_validate_json(workspace.lake.read(path)).stage == "costs-meter"
+
+
+KILLED = """
+import os, signal, sys
+import deltalake, pyarrow.compute  # once for all that are forked
+from noria.jobs import costs
+from noria.lake.disk import DiskLake
+
+def dying(write):
+    def call(lake, *args):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(lake, *args)
+    return call
+
+for name in ("create", "replace", "put"):
+    setattr(DiskLake, name, dying(getattr(DiskLake, name)))
+for line in sys.stdin:
+    left, *sys.argv[1:] = line.split()
+    left = int(left)
+    if (child := os.fork()) == 0:
+        costs.main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Runs the job for each line of its input, `<writes> <arguments>`: it is killed when it has written so often."""
+
+
+class Jobs:
+    """Jobs that are killed in the middle, in processes that share their imports.
+
+    Args:
+        home: Their NORIA_HOME.
+    """
+
+    def __init__(self, home: Path) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "NORIA_"))}
+        own = {"NORIA_HOME": str(home), "NORIA_COSTS": str(home.parent / "costs.yaml")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", KILLED],
+            env={**clean, **own, "AIRFLOW_CONN_AZURE_COSTS": CONNECTION},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def do(self, step: str, writes: int) -> int:
+        """Do a step of yesterday, killed after so many writes; its exit code."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(writes, step, file=self._process.stdin, flush=True)
+        for line in self._process.stdout:
+            if not line.startswith("{"):  # the job's own answer
+                return int(line)
+        raise AssertionError("the jobs have ended")
+
+    def end(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+
+
+@pytest.fixture
+def jobs(home: Path) -> Iterator[Jobs]:
+    jobs = Jobs(home)
+    yield jobs
+    jobs.end()
+
+
+def state(workspace: Workspace) -> tuple[list[str], list[str], bool, bool]:
+    """What people see: the table's day, its estimate, and whether there is a page and a mail."""
+    columns, tomorrow = ["x_Origin", "BilledCost"], YESTERDAY + timedelta(days=1)
+    costs, metered = (
+        sorted(map(str, table.read(YESTERDAY, tomorrow, columns).to_pylist()))
+        for table in (open_costs(workspace), open_metered(workspace))
+    )
+    return costs, metered, workspace.lake.exists(f"reports/costs/{YESTERDAY}.html"), bool(letters(workspace))
+
+
+def test_a_step_that_is_killed_again_and_again_leaves_a_day_old_or_new_and_completes_it(
+    jobs: Jobs, workspace: Workspace, home: Path
+) -> None:
+    use(workspace, YESTERDAY)
+    deliver(home / "lake" / "exports" / "costs", Month(YESTERDAY.replace(day=1), rows=60, parts=1), datetime.now(UTC))
+    for step in ("meter", "ingest", "report"):
+        seen, code, writes = [state(workspace)], -signal.SIGKILL, 1
+        while code == -signal.SIGKILL:
+            code = jobs.do(step, writes)
+            seen.append(state(workspace))
+            writes *= 2
+        assert code == 0
+        assert writes > 4, f"{step} was not killed in the middle"
+        for told in zip(*seen, strict=True):
+            assert len({str(value) for value in told}) <= 2, f"{step}: neither old nor new"
+            assert list(told) == sorted(told, key=lambda value: value != told[0]), f"{step}: old again after new"
+    costs, metered, has_page, has_mail = state(workspace)
+    assert all("invoice" in row for row in costs)
+    assert ["metering" in row for row in metered] == [True, True], "the job and what is kept"
+    assert has_page
+    assert has_mail
