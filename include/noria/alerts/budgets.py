@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+
 from noria.alerts.alert import Alert, Links
+from noria.alerts.outbox import post
 from noria.costs.budgets import Judgement
+from noria.costs.notices import AnomalyNotice, BudgetNotice, Notice, notices, tell
+from noria.costs.of_run import money
+from noria.costs.sheet import PriceSheet
+from noria.pipeline import Pipeline
+from noria.pipeline.alerts import AlertSeverity
 from noria.records import Failure, Run
+from noria.workspace import Workspace
+
+OWNER = "costs"
+"""Stands where a pipeline's name would, in mails about everything together."""
+_MARKS = {50: "half", 80: "most", 100: "all"}
+_SEVERITIES: dict[int, AlertSeverity] = {50: "info", 80: "warning", 100: "error"}
 
 
 def exceeding_alert(run: Run, judgement: Judgement, links: Links) -> Alert:
@@ -43,9 +59,90 @@ def stopped_alert(run: Run, failure: Failure, links: Links) -> Alert:
         f"the run was stopped before its first job: {headline}",
         kind="budget",
         run_id=run.run_id,
+        log_stage=failure.stage,
         details=[rest] if rest else [],
         links=links,
     )
+
+
+def budget_alert(notice: BudgetNotice, links: Links) -> Alert:
+    """A bound of which half, four fifths or all is spent, or will be."""
+    whose = notice.pipeline or OWNER
+    limit, forecast = money(notice.limit, notice.currency), notice.forecast
+    period = "day" if notice.key == "per_day" else "month"
+    at = date.fromisoformat(notice.period if period == "day" else f"{notice.period}-01")
+    # The outbox folds causes that differ in digits only.
+    when = f"{at:%A}" if period == "day" else f"{at:%B}"
+    is_spent = notice.kind == "spent"
+    amount = notice.spent if is_spent else forecast.total
+    word = "are spent" if is_spent else "will be spent by its end"
+    details = [f"{money(notice.spent, notice.currency)} of the {period}'s {limit} are spent so far."]
+    if forecast.total != notice.spent:
+        interval = f"{money(forecast.low, notice.currency)} to {money(forecast.high, notice.currency)}"
+        details.append(
+            f"At its end it will be about {money(forecast.total, notice.currency)} ({interval} in 8 of 10 cases)."
+        )
+    place = f"budget.{notice.key} of pipeline.yaml" if notice.pipeline else f"total.{notice.key} of the price sheet"
+    return Alert(
+        whose,
+        f"{money(amount, notice.currency)} {word}, {_percent(amount, notice.limit)} of the budget for {notice.period}",
+        kind="budget",
+        severity=_severity(notice),
+        cause=f"{notice.kind} {_MARKS[notice.percent]} of {notice.key} {when}",
+        details=[*details, f"The bound is {place}. What happens to runs that break it: budget.when_exceeded."],
+        links=links,
+    )
+
+
+def anomaly_alert(notice: AnomalyNotice, links: Links) -> Alert:
+    """A day that cost far more or less than usual."""
+    odd, currency = notice.anomaly, notice.currency
+    word = "more" if odd.excess > 0 else "less"
+    return Alert(
+        notice.pipeline or OWNER,
+        f"{odd.day} cost {money(odd.cost, currency)}, {money(abs(odd.excess), currency)} {word} than usual",
+        kind="cost anomaly",
+        severity="warning",
+        cause=f"{word} than usual on {odd.day:%A}",
+        details=[f"Usual is {money(odd.usual, currency)}, the median of {odd.likeness}."],
+        header=("Part", "That day", "Usually"),
+        rows=[(part.name, money(part.cost, currency), money(part.usual, currency)) for part in notice.parts],
+        links=links,
+    )
+
+
+def tell_night(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: PriceSheet, links: Links) -> list[str]:
+    """Put what a night has to tell into the outbox, each thing once; the subjects.
+
+    Mails about a pipeline go to whoever hears of its runs, those about everything to whoever gets the cost report, or
+    to all of them where nobody does.
+
+    Raises:
+        StorageError: What was spent cannot be read, or the outbox cannot be written to.
+    """
+    policies = {pipeline.name: pipeline.alerts for pipeline in pipelines}
+    everyone = tuple(sorted({mail for policy in policies.values() for mail in policy.emails}))
+    subjects = []
+
+    def say(notice: Notice) -> None:
+        alert = budget_alert(notice, links) if isinstance(notice, BudgetNotice) else anomaly_alert(notice, links)
+        policy = policies.get(notice.pipeline or "")
+        post(alert, policy.emails if policy else sheet.report.emails or everyone, policy, workspace)
+        subjects.append(alert.subject)
+
+    tell(notices(workspace, pipelines, sheet), workspace, say)
+    return subjects
+
+
+def _severity(notice: BudgetNotice) -> AlertSeverity:
+    """Money that is gone weighs more than money that may go."""
+    if notice.kind == "forecast":
+        return "warning" if notice.percent == 100 else "info"
+    return _SEVERITIES[notice.percent]
+
+
+def _percent(amount: Decimal, limit: Decimal) -> str:
+    return f"{float(100 * amount / limit):.0f} %"
 
 
 def _first(judgement: Judgement) -> str:

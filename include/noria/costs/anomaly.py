@@ -15,6 +15,8 @@ from statistics import median
 
 _WEEKS, _LEAST_WEEKS = 8, 4
 _DAYS, _LEAST_DAYS = 28, 7
+REACH_DAYS = 7 * _WEEKS
+"""How many days before it may say what is usual for a day."""
 _DEVIATIONS = Decimal("7.413")
 """Five standard deviations: of normal ones the median absolute deviation is 1 / 1.4826."""
 _SHARE, _FLOOR = Decimal("0.5"), Decimal(1)
@@ -28,12 +30,14 @@ class Anomaly:
         day: It (UTC).
         cost: What it cost.
         usual: The median of days like it.
+        like: They.
         likeness: What they are, in words.
     """
 
     day: date
     cost: Decimal
     usual: Decimal
+    like: tuple[date, ...]
     likeness: str
 
     @property
@@ -56,11 +60,12 @@ def find_anomaly(daily: Mapping[date, Decimal], day: date) -> Anomaly | None:
     weeks = [day - timedelta(weeks=i) for i in range(1, _WEEKS + 1)]
     days = [day - timedelta(days=i) for i in range(1, _DAYS + 1)]
     for like, least, words in ((weeks, _LEAST_WEEKS, f"{day:%A}s"), (days, _LEAST_DAYS, "days")):
-        costs = [daily.get(other, Decimal()) for other in like if other >= first]
-        if len(costs) >= least:
+        known = tuple(other for other in like if other >= first)
+        if len(known) >= least:
+            costs = [daily.get(other, Decimal()) for other in known]
             usual = median(costs)
             spread = median(abs(cost - usual) for cost in costs)
             cost = daily.get(day, Decimal())
             is_odd = abs(cost - usual) > max(_DEVIATIONS * spread, _SHARE * usual, _FLOOR)
-            return Anomaly(day, cost, usual, f"the last {len(costs)} {words}") if is_odd else None
+            return Anomaly(day, cost, usual, known, f"the last {len(known)} {words}") if is_odd else None
     return None

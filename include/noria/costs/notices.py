@@ -1,0 +1,227 @@
+"""What a night tells of budgets and of odd days: each thing once.
+
+A bound is told of at 50, 80 and 100 %, of what is spent and of what is forecast. That it was told stands as a file in
+the lake, written after the mail is in the outbox: who is killed in between tells it again, and the outbox folds it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+from noria.costs import focus
+from noria.costs.anomaly import REACH_DAYS, Anomaly, find_anomaly
+from noria.costs.forecast import Forecast, forecast_day, forecast_month
+from noria.costs.recent import rows_until_now, today
+from noria.costs.sheet import PriceSheet, TotalBudget
+from noria.costs.sums import COST, CURRENCY, totals
+from noria.costs.table import open_costs
+from noria.pipeline import Budget, Pipeline
+from noria.workspace import Workspace
+
+PERCENTS = (100, 80, 50)
+_TOLD = "budgets"
+_EVERYTHING = "_total"
+"""No pipeline is called so."""
+_COLUMNS = (focus.PIPELINE, focus.STAGE, "ServiceName", focus.DAY, CURRENCY, COST)
+_MOST_PARTS = 3
+Daily = Mapping[date, Decimal]
+BoundKey = Literal["per_day", "per_month"]
+
+
+@dataclass(frozen=True)
+class BudgetNotice:
+    """A bound of which so much is spent, or will be.
+
+    Attributes:
+        pipeline: Whose bound it is; none is that of everything together.
+        key: Which bound.
+        period: The day (`2026-11-20`) or month (`2026-11`), in UTC.
+        kind: Whether it is spent, or forecast.
+        percent: 50, 80 or 100.
+        limit: The bound.
+        spent: In the period so far.
+        forecast: Of the whole period.
+        currency: Of all amounts.
+    """
+
+    pipeline: str | None
+    key: BoundKey
+    period: str
+    kind: Literal["spent", "forecast"]
+    percent: int
+    limit: Decimal
+    spent: Decimal
+    forecast: Forecast
+    currency: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What stands in the lake once it was told; with it, all that is less."""
+        start = f"{_TOLD}/{self.period}/{self.pipeline or _EVERYTHING}-{self.key}-{self.limit:f}"
+        return tuple(f"{start}-{percent}-{self.kind}.json" for percent in PERCENTS if percent <= self.percent)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an odd day: what it cost, and what it usually does."""
+
+    name: str
+    cost: Decimal
+    usual: Decimal
+
+
+@dataclass(frozen=True)
+class AnomalyNotice:
+    """An odd day.
+
+    Attributes:
+        pipeline: Whose day it is; none is everything together.
+        anomaly: What is odd.
+        parts: What it comes from, the largest change first: stages or services of a pipeline, pipelines of everything.
+        currency: Of all amounts.
+    """
+
+    pipeline: str | None
+    anomaly: Anomaly
+    parts: tuple[Part, ...]
+    currency: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What stands in the lake once it was told."""
+        return (f"{_TOLD}/{self.anomaly.day}/{self.pipeline or _EVERYTHING}-anomaly.json",)
+
+
+Notice = BudgetNotice | AnomalyNotice
+
+
+def notices(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: PriceSheet) -> list[Notice]:
+    """All that there is to tell of today and yesterday, whether or not it was told.
+
+    Amounts in another currency than the sheet's are left out: no bound is in it.
+
+    Raises:
+        StorageError: What was spent cannot be read.
+    """
+    now = today(workspace)
+    rows = rows_until_now(open_costs(workspace), workspace, sheet, now - timedelta(days=REACH_DAYS + 1), _COLUMNS)
+    lines = [line for line in totals(rows, _COLUMNS[:-1]) if line[CURRENCY] == sheet.currency]
+    found: list[Notice] = []
+    bounded: list[tuple[str | None, Budget | TotalBudget]] = [(p.name, p.budget) for p in pipelines]
+    for name, budget in [*bounded, (None, sheet.total)]:
+        daily = _daily(line for line in lines if name is None or line[focus.PIPELINE] == name)
+        found += _of_budget(name, budget, daily, now, sheet.currency)
+    return [*found, *_anomalies([p.name for p in pipelines], lines, now - timedelta(days=1), sheet.currency)]
+
+
+def tell(found: Sequence[Notice], workspace: Workspace, say: Callable[[Notice], None]) -> list[Notice]:
+    """Say what was not said before; two that are at it at once say it once.
+
+    Returns:
+        What was said.
+    """
+    due = [notice for notice in found if not workspace.lake.exists(notice.paths[0])]
+    said: list[Notice] = []
+    if not due:
+        return said
+    with workspace.lake.lock(_TOLD) as confirm:
+        for notice in due:
+            if workspace.lake.exists(notice.paths[0]):
+                continue
+            confirm()
+            say(notice)
+            said.append(notice)
+            for path in notice.paths:
+                workspace.lake.create(path, b"{}\n")
+    return said
+
+
+def _of_budget(
+    name: str | None, budget: Budget | TotalBudget, daily: Daily, now: date, currency: str
+) -> Iterator[BudgetNotice]:
+    yesterday = now - timedelta(days=1)
+    if budget.per_day is not None:
+        for day in (yesterday, now):
+            so_far = daily.get(day, Decimal())
+            whole = Forecast(so_far, so_far, so_far, 0) if day < now else forecast_day(daily, now)
+            bound = _Bound(name, "per_day", f"{day}", Decimal(str(budget.per_day)), currency)
+            yield from bound.reached(so_far, whole)
+    if budget.per_month is not None:
+        for first in sorted({day.replace(day=1) for day in (yesterday, now)}):
+            spent = sum((cost for day, cost in daily.items() if day.replace(day=1) == first), Decimal())
+            bound = _Bound(name, "per_month", f"{first:%Y-%m}", Decimal(str(budget.per_month)), currency)
+            yield from bound.reached(spent, forecast_month(daily, now, month=first))
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """Fields as those of BudgetNotice."""
+
+    pipeline: str | None
+    key: BoundKey
+    period: str
+    limit: Decimal
+    currency: str
+
+    def reached(self, spent: Decimal, whole: Forecast) -> Iterator[BudgetNotice]:
+        """The highest mark that is passed by what is spent, and a higher one by the forecast."""
+        by_now, in_the_end = _mark(spent, self.limit), _mark(whole.total, self.limit)
+        marks: list[tuple[Literal["spent", "forecast"], int]] = [("spent", by_now)] if by_now else []
+        marks += [("forecast", in_the_end)] if in_the_end > by_now else []
+        for kind, percent in marks:
+            yield BudgetNotice(
+                pipeline=self.pipeline,
+                key=self.key,
+                period=self.period,
+                kind=kind,
+                percent=percent,
+                limit=self.limit,
+                spent=spent,
+                forecast=whole,
+                currency=self.currency,
+            )
+
+
+def _mark(amount: Decimal, limit: Decimal) -> int:
+    return next((percent for percent in PERCENTS if amount * 100 >= limit * percent), 0)
+
+
+def _anomalies(
+    names: Sequence[str], lines: Sequence[Mapping[str, Any]], day: date, currency: str
+) -> list[AnomalyNotice]:
+    """Odd days of pipelines; that of everything together only where no pipeline explains it."""
+    found = []
+    for name in names:
+        own = [line for line in lines if line[focus.PIPELINE] == name]
+        if odd := find_anomaly(_daily(own), day):
+            parts = _parts(own, lambda line: line[focus.STAGE] or line["ServiceName"], odd)
+            found.append(AnomalyNotice(name, odd, parts, currency))
+    if not found and (odd := find_anomaly(_daily(lines), day)):
+        found.append(AnomalyNotice(None, odd, _parts(lines, lambda line: line[focus.PIPELINE], odd), currency))
+    return found
+
+
+def _parts(
+    lines: Sequence[Mapping[str, Any]], name_of: Callable[[Mapping[str, Any]], str | None], odd: Anomaly
+) -> tuple[Part, ...]:
+    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for line in lines:
+        groups[name_of(line) or "without a tag"].append(line)
+    parts = []
+    for name, group in groups.items():
+        daily = _daily(group)
+        usual = sum((daily.get(day, Decimal()) for day in odd.like), Decimal()) / len(odd.like)
+        parts.append(Part(name, daily.get(odd.day, Decimal()), usual))
+    return tuple(sorted(parts, key=lambda part: -abs(part.cost - part.usual))[:_MOST_PARTS])
+
+
+def _daily(lines: Any) -> dict[date, Decimal]:
+    daily: dict[date, Decimal] = defaultdict(Decimal)
+    for line in lines:
+        daily[date.fromisoformat(line[focus.DAY])] += line["cost"]
+    return dict(daily)
