@@ -18,9 +18,13 @@ import pytest
 from pyspark.sql import SparkSession
 from scipy import stats
 
-from noria.settings import CHECKOUT
-from noria.stages.explore import job_spec
+from noria.errors import JobError, SpecError
+from noria.settings import CHECKOUT, Settings
+from noria.stages.explore import explore, job_spec
+from noria.stages.ingest import ingest
+from noria.workspace import Workspace
 from tests.support.pipelines import students
+from tests.support.runs import done
 
 pytestmark = pytest.mark.slow
 ROWS = 3_000
@@ -214,6 +218,28 @@ def test_a_wrong_question_is_named(spark: SparkSession, url: str, sql: str, said
     with pytest.raises(job.QuestionError, match="The wrong one") as caught:
         job.explore(spark.read.parquet(url), spec)
     assert said in str(caught.value)
+
+
+class Here:
+    """Runs the script in this process, on the Spark that is there."""
+
+    def submit(self, _script: Path, arguments: list[str]) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["explore.py", *arguments])
+            patch.setattr(SparkSession, "stop", lambda _self: None)
+            if code := job.main():
+                raise JobError(f"explore.py ended with exit code {code}")
+
+
+def test_the_stage_takes_a_wrong_question_for_a_mistake_in_the_spec(spark: SparkSession, tmp_path: Path) -> None:
+    settings = Settings.from_env(home=tmp_path)
+    workspace = Workspace(settings, Workspace.open(settings).lake, spark_runner=Here())
+    run = workspace.create_run("students", "r1")
+    questions = {"questions": [{"title": "How many?", "sql": "avg(maths)"}]}
+    run = run.model_copy(update={"pipeline": students(explore=questions)})
+    done(workspace, run, "ingest", ingest(run, workspace))
+    with pytest.raises(SpecError, match=r"explore\.questions: question 'How many\?' \(avg\(maths\)\): .*math_score"):
+        explore(run, workspace)
 
 
 def test_an_empty_table_is_explored(spark: SparkSession, url: str) -> None:

