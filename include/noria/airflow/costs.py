@@ -10,10 +10,12 @@ from airflow.sdk import BaseNotifier, BaseOperator, Param
 from noria.airflow.connections import azure_connections, open_workspace
 from noria.airflow.defaults import COSTS_DAG, COSTS_TAGS, retries
 from noria.airflow.links import CostReportLink, costs_url, run_url
+from noria.airflow.mail import SmtpServer, tell
 from noria.airflow.pipelines import good_pipelines
 from noria.airflow.telling import errors_told, relay
 from noria.alerts import Alert
 from noria.alerts.failures import because, last_lines
+from noria.alerts.outbox import deliver, over
 from noria.compute.process import ChildJob
 from noria.costs.sheet import load_sheet
 from noria.errors import NoriaError, SpecError
@@ -42,6 +44,7 @@ def costs_arguments() -> dict[str, Any]:
         "params": costs_params(),
         "default_args": {"owner": OWNER, **retries()},
         "on_failure_callback": FailedCostsNotifier(),
+        "on_success_callback": settle_failures,
     }
 
 
@@ -79,12 +82,15 @@ class FailedCostsNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Send the alert."""
-        from noria.airflow.mail import tell
-
         settings = Settings.from_env()
         links = [("Run", run_url(context["dag"].dag_id, context["run_id"]))]
         alert = failed_costs_alert(safe_run_id(context["run_id"]), settings, links)
         tell([alert], Alerts(emails=_readers(settings)), open_workspace(settings))
+
+
+def settle_failures(context: Context) -> None:
+    """A night that went well ends what was told of failed ones."""
+    over(OWNER, ("failed run",), open_workspace(Settings.from_env()))
 
 
 def failed_costs_alert(run_id: str, settings: Settings, links: list[tuple[str, str]]) -> Alert:
@@ -173,9 +179,6 @@ class CostsOperator(BaseOperator):
 
     def _send_mails(self, workspace: Workspace) -> None:
         """Send what the step has put into the outbox; what cannot be sent now is sent later, and changes nothing."""
-        from noria.airflow.mail import SmtpServer
-        from noria.alerts.outbox import deliver
-
         try:
             with SmtpServer() as server:
                 deliver(workspace, server.send)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from noria.alerts import Alert
+from noria.alerts import Alert, Links
 from noria.azure import COSTS
-from noria.errors import InputError
+from noria.errors import InputError, SpecError
 from noria.jobs.metering import Metering
 from noria.jobs.runner import serve
+from noria.pipeline import Pipeline, find_pipelines, load_pipeline
 from noria.records import Record
+from noria.settings import Settings
 from noria.workspace import Workspace, to_json
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,11 @@ class Night:
     days: tuple[date, ...]
     named: bool = False
     page_url: str = ""
+
+    @property
+    def links(self) -> Links:
+        """What mails link to."""
+        return [("Cost report", self.page_url)] if self.page_url else []
 
 
 @dataclass(frozen=True)
@@ -169,13 +176,33 @@ def ingest(night: Night, workspace: Workspace) -> Done:
         return Done(notes=(NO_INVOICES,))
     taken = invoices.ingest(workspace)
     if taken.refused:
-        _mail(refused_alert(taken.refused, ()), workspace)
+        _mail(refused_alert(taken.refused, night.links), workspace)
     return Done(days=taken.written, notes=(*taken.waiting, *taken.refused))
 
 
 def budgets(night: Night, workspace: Workspace) -> Done:
-    """Judge what was spent; tell what has passed a threshold."""
-    return Done(notes=("no budgets",))
+    """Tell what has passed a bound, and of odd days; keep Azure's own budgets as the specs have them."""
+    from noria.alerts.budgets import tell_night
+    from noria.costs.cost_management import sync_budgets
+    from noria.costs.sheet import load_sheet
+
+    sheet = load_sheet(workspace.settings.costs_file)
+    pipelines, notes = _pipelines(workspace.settings)
+    notes += tell_night(workspace, pipelines, sheet, night.links)
+    if workspace.connection(COSTS) is not None:
+        notes += sync_budgets(workspace, pipelines, sheet)
+    return Done(notes=notes)
+
+
+def _pipelines(settings: Settings) -> tuple[list[Pipeline], list[str]]:
+    """Every pipeline, and what is wrong with those that cannot be read."""
+    good, faults = [], []
+    for name in find_pipelines(settings.pipelines):
+        try:
+            good.append(load_pipeline(name, settings.pipelines))
+        except SpecError as error:
+            faults.append(f"budgets of {name} are not looked at: {error}")
+    return good, faults
 
 
 def report(night: Night, workspace: Workspace) -> Done:
@@ -192,7 +219,7 @@ def report(night: Night, workspace: Workspace) -> Done:
         log.info("%s of %s days", number, len(due))
     mailed = f"{FIGURES}/mailed/{last}"
     if not workspace.lake.exists(mailed):
-        _mail(report_alert(written.summary, [("Cost report", night.page_url)] if night.page_url else ()), workspace)
+        _mail(report_alert(written.summary, night.links), workspace)
         workspace.lake.create(mailed, b"")
     return Done(days=due)
 
