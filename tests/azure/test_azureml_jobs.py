@@ -20,12 +20,13 @@ import pytest
 
 from noria.azure import ML, AzureConnection
 from noria.compute.azureml import AzureMLJobs, Partitions, Search
+from noria.compute.meter import available_cores
 from noria.compute.remote import JobStatus
 from noria.errors import AccessError, InputError, QuotaError, RefusedError, SpecError, UnavailableError
 from noria.jobs.runner import run_stage
 from noria.jobs.trial import best_trial
 from noria.models.space import search_space
-from noria.records import Candidate, Run
+from noria.records import Candidate, JobUsage, Run
 from noria.settings import Settings
 from noria.stages.ingest import ingest
 from noria.stages.train import train
@@ -120,6 +121,26 @@ def same(one: Candidate, other: Candidate) -> bool:
     return essence(one) == essence(other)
 
 
+def assert_whole_nodes(world: World, job_id: str, run: Run, nodes: int) -> None:
+    """What each node left of its use is what the platform's own times say, and the record has all of it."""
+    used = world.jobs.use(job_id)
+    assert used is not None
+    assert used.usage.vcpu_seconds == pytest.approx(4 * nodes * used.usage.wall_seconds, abs=0.1)
+    lake, day = world.workspace.lake, f"{used.finished_at:%Y-%m-%d}"
+    left = [
+        JobUsage.model_validate_json(lake.read(path)) for path in lake.list(f"metering/{day}/students/{run.run_id}")
+    ]
+    accounts = [job for job in left if job.stage == "train"]
+    assert [job.outcome for job in accounts] == ["done"] * nodes
+    assert {job.usage.machine.lower() for job in accounts} == {"azureml/standard_ds3_v2"}
+    assert all(0.5 * used.usage.wall_seconds < job.usage.wall_seconds < used.usage.wall_seconds + 2 for job in accounts)
+    assert all(job.usage.cpu_seconds > 0.5 for job in accounts)
+    envelope = world.workspace.stage_run(run, "train")
+    assert envelope is not None
+    cores = available_cores()
+    assert envelope.usage.vcpu_seconds == pytest.approx(nodes * cores * envelope.usage.wall_seconds, abs=0.1)
+
+
 class TestTraining:
     def test_one_node_and_two_make_the_candidate_that_this_machine_makes(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -141,6 +162,8 @@ class TestTraining:
         two = world.workspace.require(other, "train", Candidate)
         assert same(one, local)
         assert same(two, local)
+        assert_whole_nodes(world, one_id, world.run, nodes=1)
+        assert_whole_nodes(world, two_id, other, nodes=2)
         assert "holdout of" in world.log(one_id)
         assert "2 workers at tcp://" in two.cluster
         assert "2 Dask workers on 2 nodes" in world.log(two_id)
@@ -172,6 +195,7 @@ class TestSubmitting:
         assert sent.tags == TAGS
         assert sent.compute == "cluster"
         assert sent.environment_variables["NORIA_LAKE_URL"] == quick.settings.lake_url
+        assert sent.environment_variables["NORIA_MACHINE"].lower() == "azureml/standard_ds3_v2"
         assert not [name for name in sent.environment_variables if "CONN" in name or "SECRET" in name]
         link = quick.jobs.link(job_id)
         assert link.startswith(f"https://ml.azure.com/runs/{job_id}?wsid=/subscriptions/")

@@ -28,7 +28,7 @@ from noria.airflow.azureml import (
 from noria.airflow.remote import RemoteJobTrigger
 from noria.azure import ML, PRODUCTION
 from noria.errors import JobError, RefusedError
-from noria.records import Decision, StageRun, Usage
+from noria.records import Decision, JobUsage, StageRun, Usage
 from noria.registry import Registry, open_azureml_registry
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
@@ -178,6 +178,9 @@ def test_partitions_end_in_a_folder_of_the_lake(twin: Twin, workspace: Workspace
     workspace.lake.create("partitions/a.parquet", b"")
     task = AzureMLParallelOperator(task_id="p", pipeline="students", run_id=RUN, folder="partitions")
     assert task.resume({}, event(defer(task))) == f"runs/students/{RUN}/partitions/{task._partitions_key({})}"
+    (path,) = [path for path in workspace.lake.list("metering") if f"/{RUN}/partitions-" in path]
+    job = JobUsage.model_validate_json(workspace.lake.read(path))
+    assert job.usage.vcpu_seconds == pytest.approx(4 * job.usage.wall_seconds, abs=0.01)
 
 
 def test_a_model_that_was_not_promoted_is_not_registered(workspace: Workspace) -> None:

@@ -22,7 +22,7 @@ from azure.core.rest import HttpRequest
 
 from noria.azure import LAKE, SYNAPSE
 from noria.compute import synapse_client
-from noria.compute.remote import JobStatus
+from noria.compute.remote import JobStatus, JobUse
 from noria.compute.synapse import SynapseJobs, SynapseSpark
 from noria.compute.synapse_client import API_VERSION
 from noria.errors import AccessError, JobError, NoriaError, QuotaError, RefusedError
@@ -147,8 +147,18 @@ def test_explore_profiles_a_table_of_the_lake(
     tags = {"noria:pipeline": "students", "noria:run": "r1", "noria:stage": "explore"}
     job_id = jobs.submit(NAME, EXPLORE, arguments, lake=lake, tags=tags)
 
-    SynapseSpark(jobs, lake, NAME, tags).submit(EXPLORE, arguments)  # waits for the batch that runs
+    told: list[tuple[JobUse, bool]] = []
+    spark = SynapseSpark(jobs, lake, NAME, tags, lambda use, succeeded: told.append((use, succeeded)))
+    spark.submit(EXPLORE, arguments)  # waits for the batch that runs
 
+    assert [succeeded for _, succeeded in told] == [True]
+    usage = told[0][0].usage
+    assert (usage.machine, usage.vcpu_seconds) == ("synapse", pytest.approx(12 * usage.wall_seconds, abs=0.02))
+    assert (
+        0.1
+        < usage.wall_seconds
+        == pytest.approx((told[0][0].finished_at - told[0][0].started_at).total_seconds(), abs=0.001)
+    )
     profile = json.loads(lake.read("out/profile.json"))  # test_retrain compares one with that of a local run
     assert (profile["rows"], profile["answers"]) == (4, [{"title": "oldest", "value": 20.0}])
     assert [(c["name"], c["nulls"], c.get("mean")) for c in profile["columns"]] == [
@@ -253,6 +263,7 @@ def test_a_pool_that_starts_slowly_lets_wait(twin: Twin, jobs: SynapseJobs, lake
     jobs.cancel(job_id)
     assert jobs.status(job_id).state == "cancelled"
     assert jobs.log(job_id, 0) == ("", 0)
+    assert jobs.use(job_id) is None  # it never had a vCore
 
 
 def test_a_script_that_fails_says_why(twin: Twin, jobs: SynapseJobs, lake: Lake, script) -> None:

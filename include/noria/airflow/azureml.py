@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from noria.airflow.connections import open_workspace, required_connection
-from noria.airflow.remote import JobLink, RemoteJob, RemoteJobOperator, final_errors
+from noria.airflow.remote import JobLink, RemoteJob, RemoteJobOperator, final_errors, use_of
 from noria.azure import ML, AzureConnection
 from noria.compute.azureml import AzureMLJobs, Partitions, Search
+from noria.costs.usage import keep_usage
 from noria.errors import SpecError, VerdictError
 from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.settings import Settings
@@ -91,6 +92,11 @@ class AzureMLJobOperator(RemoteJobOperator):
     def _open(self) -> tuple[Run, Workspace]:
         return _open(self.pipeline, self.run_id)
 
+    def _keep_use(self, job: RemoteJob, stage: str, outcome: Literal["done", "failed", "killed"]) -> None:
+        if use := use_of(job.jobs(), job.job_id):
+            run, workspace = self._open()
+            keep_usage(use.of(run, stage, outcome), workspace.lake)
+
     def _key(self, context: Context, **arguments: object) -> str:
         """Keeps jobs of one run apart: a hash of task, map index and what the job does; the same at each try."""
         facts = {"task": self.task_id, "index": getattr(context.get("ti"), "map_index", -1), **arguments}
@@ -123,6 +129,13 @@ class AzureMLCommandOperator(AzureMLJobOperator):
         run, workspace = self._open()
         name, tags = job_name(run, self.stage), job_tags(run, self.stage)
         return jobs.submit_stage(self.stage, run, workspace.settings, name=name, tags=tags)
+
+    def account(self, job: RemoteJob, *, succeeded: bool) -> None:
+        """A job that says how it ended has accounted for itself too."""
+        run, workspace = self._open()
+        said = run_path(run.pipeline.name, run.run_id, f"{self.stage}.failed.json")
+        if not succeeded and not workspace.lake.exists(said):
+            self._keep_use(job, self.stage, "killed")
 
     def finish(self, job: RemoteJob, context: Context) -> str:
         """The lake path of the record."""
@@ -235,6 +248,10 @@ class AzureMLParallelOperator(AzureMLJobOperator):
         partitions = Partitions(workspace.lake.url(self.folder), key, self.workers, self.batch)
         name, tags = job_name(run, f"partitions-{key}"), job_tags(run, "partitions")
         return jobs.submit_partitions(partitions, run, workspace.settings, name=name, tags=tags)
+
+    def account(self, job: RemoteJob, *, succeeded: bool) -> None:
+        """Workers know nothing of each other, nor when they are ended; so the nodes are accounted for here."""
+        self._keep_use(job, "partitions", "done" if succeeded else "failed")
 
     def finish(self, job: RemoteJob, context: Context) -> str:
         """The lake folder of the rows."""

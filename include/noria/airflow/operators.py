@@ -16,8 +16,8 @@ from noria.airflow.assets import event_facts
 from noria.airflow.beginning import begun_run
 from noria.airflow.connections import required_connection, stage_credentials, stage_workspace
 from noria.airflow.links import DataDocsLink, ReportLink
-from noria.airflow.remote import Deferring, JobLink, RemoteJob, platform
-from noria.airflow.remote_stages import remote_stage, use_of
+from noria.airflow.remote import Deferring, JobLink, RemoteJob, platform, use_of
+from noria.airflow.remote_stages import remote_stage
 from noria.airflow.spark import HookSpark, connected_spark, stage_log
 from noria.airflow.telling import errors_told, relay
 from noria.compute.process import JobProcess

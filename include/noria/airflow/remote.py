@@ -23,7 +23,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from noria.airflow.connections import required_connection, to_azure
 from noria.airflow.defaults import JOB_TOLD_TO_END
 from noria.azure import AzureConnection
-from noria.compute.remote import RemoteJobs
+from noria.compute.remote import JobUse, RemoteJobs
 from noria.errors import InputError, JobError, NoriaError
 
 if TYPE_CHECKING:
@@ -259,6 +259,9 @@ class RemoteJobOperator(Deferring):
         """The task's result, once the job has succeeded: the job's id, unless a subclass has something better."""
         return job.job_id
 
+    def account(self, job: RemoteJob, *, succeeded: bool) -> None:
+        """Called once the job has ended, for what it used: nothing, unless a subclass knows whose costs they are."""
+
     def execute(self, context: Context) -> Any:
         """Submit the job and sleep until it has ended.
 
@@ -274,6 +277,7 @@ class RemoteJobOperator(Deferring):
         """Go on after the job's end; raises as `execute` does."""
         with final_errors():
             job, _log = self._take_up(event)
+            self.account(job, succeeded=event["state"] == "succeeded")
             if event["state"] != "succeeded":
                 raise self._failure(event)
             return self.finish(job, context)
@@ -298,6 +302,15 @@ def platform(path: str) -> Platform:
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"platform {path!r}: {error}", expected="the dotted path of a function") from None
     return found
+
+
+def use_of(jobs: RemoteJobs, job_id: str) -> JobUse | None:
+    """What a job that has ended used; that it cannot be known is told, and changes nothing."""
+    try:
+        return jobs.use(job_id)
+    except NoriaError as error:
+        logging.getLogger(__name__).warning("what job %s used is not known: %s", job_id, error)
+        return None
 
 
 def whole_log(jobs: RemoteJobs, job_id: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from noria.azure import ML, SYNAPSE
-from noria.compute.remote import JobUse, RemoteJobs
+from noria.compute.remote import JobUse
 from noria.costs.usage import keep_usage
 from noria.errors import JobError, NoriaError, as_raised
 from noria.jobs.runner import run_stage
@@ -115,15 +115,6 @@ def remote_stage(stage: str, settings: Settings) -> RemoteStage | None:
         return None
     stages: dict[str, RemoteStage] = {"explore": ExploreOnSynapse(), "train": TrainOnAzureML()}
     return stages.get(stage)
-
-
-def use_of(jobs: RemoteJobs, job_id: str) -> JobUse | None:
-    """What a job that has ended used; that it cannot be known is told, and changes nothing."""
-    try:
-        return jobs.use(job_id)
-    except NoriaError as error:
-        log.warning("what job %s used is not known: %s", job_id, error)
-        return None
 
 
 def _account(stage: str, run: Run) -> str:

@@ -1,6 +1,7 @@
-"""What a Spark batch on Synapse used: the vCores that it held, from when it began to start until it ended.
+"""What a Spark batch on Synapse used: the vCores that it held, from when it was given them until it ended.
 
-That is how the pool is billed, while it has nodes. What the vCores did meanwhile is not told.
+What the vCores did meanwhile is not told, nor is how long the pool kept its nodes afterwards, which costs too: the
+invoice shows that.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ def use_of(batch: SparkBatchJob, vcores: int) -> JobUse | None:
         batch: As Livy and Synapse tell it, in detail.
         vcores: Of its driver and its executors, where the batch itself does not say.
     """
-    livy, scheduler = batch.livy_info, batch.scheduler
+    livy, scheduler, plugin = batch.livy_info, batch.scheduler, batch.plugin
     if livy is None:
         return None
-    started = _first(livy.starting_at, livy.running_at, getattr(scheduler, "scheduled_at", None))
+    started = _first(getattr(plugin, "submission_started_at", None), livy.running_at)
     finished = _first(getattr(scheduler, "ended_at", None), livy.success_at, livy.dead_at, livy.terminated_at)
     if started is None or finished is None:
         return None

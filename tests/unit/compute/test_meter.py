@@ -66,8 +66,8 @@ def test_cpu_before_the_context_is_not_counted() -> None:
 
 
 def test_a_grandchild_that_nobody_waits_for_is_counted() -> None:
-    start = f"import os, subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', {BURN.format(seconds=0.6)!r}])"
-    keep_parent = start + "\nos.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT); time.sleep(0.2)"
+    start = f"import os, subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {BURN.format(seconds=0.6)!r}])"
+    keep_parent = start + "\nimport time; os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT); time.sleep(0.2)"
     with Meter(interval_seconds=0.05) as meter:
         subprocess.run([sys.executable, "-c", keep_parent], check=True)
     assert meter.usage.cpu_seconds > 0.5

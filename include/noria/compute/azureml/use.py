@@ -26,11 +26,14 @@ def machine_of(client: MLClient, compute: str) -> str:
     return f"azureml/{size or compute}"
 
 
-def vcpus_of(client: MLClient, machine: str) -> int | None:
-    """vCPUs of a node, as Azure lists its sizes; none where it does not."""
+def vcpus_of(client: MLClient, machine: str) -> int:
+    """vCPUs of a node, as Azure lists its sizes; 0 where it does not."""
     size = machine.partition("/")[2].lower()
-    found = (known.v_cp_us for known in client.compute.list_sizes() if str(known.name).lower() == size)
-    return next(found, None)
+    for known in client.compute.list_sizes():
+        facts = vars(known)  # azure-ai-ml 1.35 leaves numbers under REST's own name and fills its attribute with none
+        if str(known.name).lower() == size:
+            return int(facts.get("v_cp_us") or facts.get("vCPUs") or 0)
+    return 0
 
 
 def use_of(details: Any, machine: str, vcpus: int, nodes: int) -> JobUse | None:
