@@ -498,11 +498,13 @@ def _properties() -> dict[str, str]:
 
 
 def _merged(stands: pa.Schema, given: pa.Schema) -> pa.Schema:
-    """Columns that a table has, and those of another schema that it has not."""
+    """Columns that a table has, and those of another schema that it has not; ValueError where a type is another one."""
     import pyarrow as pa
 
-    known = set(stands.names)
-    return pa.schema([*stands, *(field for field in given if field.name not in known)])
+    for field in given:
+        if field.name in stands.names and field.type != stands.field(field.name).type:
+            raise ValueError(f"its column {field.name} is {stands.field(field.name).type}, not {field.type}")
+    return pa.schema([*stands, *(field for field in given if field.name not in stands.names)])
 
 
 def _schema_of(table: DeltaTable) -> pa.Schema:

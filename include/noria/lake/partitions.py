@@ -106,7 +106,8 @@ class _Writer:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        table = pa.Table.from_batches(waiting).unify_dictionaries()
+        table = pa.Table.from_batches(waiting).unify_dictionaries().combine_chunks()
+        table = pa.table([_compact(column) for column in table.columns], names=table.schema.names)
         if self._writer is None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             repeated = [column.name for column in table.schema if not pa.types.is_decimal(column.type)]
@@ -121,6 +122,17 @@ class _Writer:
         assert self._writer is not None  # noqa: S101  a writer is made when rows are
         self._writer.close()
         return PartFile(self._path, self._values, self._file.stat().st_size, self._rows)
+
+
+def _compact(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Without the values of a dictionary that other partitions have and this one has not."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type) or column.num_chunks != 1:
+        return column
+    chunk = column.chunk(0)
+    used = chunk.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(used.indices, chunk.dictionary.take(used.dictionary))
 
 
 def _split(batch: pa.RecordBatch, partition_by: Sequence[str]) -> Iterator[tuple[Values, pa.RecordBatch]]:
