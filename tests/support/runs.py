@@ -7,6 +7,7 @@ from noria.records import (
     Decision,
     ExpectationResult,
     Failure,
+    Profile,
     Record,
     Rule,
     Run,
@@ -33,6 +34,13 @@ def done(workspace: Workspace, run: Run, stage: str, record: Record) -> None:
         record=record.model_dump(mode="json"),
     )
     workspace.lake.create(run_path(run.pipeline.name, run.run_id, stage), to_json(envelope))
+
+
+def explored(workspace: Workspace, run: Run, snapshot_id: str) -> None:
+    """Leave an exploration that has found nothing: Spark takes longer than what is tested."""
+    nothing = {"columns": (), "correlation_columns": (), "correlation": (), "answers": ()}
+    profile = {"snapshot_id": snapshot_id, "rows": 0, "result": "", "spark_version": "", **nothing}
+    done(workspace, run, "explore", Profile.model_validate(profile))
 
 
 def failed(workspace: Workspace, run: Run, stage: str, message: str, *, exit_code: int = 1) -> None:
