@@ -1,4 +1,4 @@
-"""Ctrl-C while a job of the run is elsewhere."""
+"""How `--once` ends, and Ctrl-C while a job of the run is elsewhere; the real Airflow is in tests/integration."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 from rich.console import Console
 
 from noria.airflow.defaults import JOB_TOLD_TO_END
-from noria.cli import up
+from noria.cli import main, up
 from noria.launcher.api import ApiUnavailableError
+from noria.launcher.follow import Outcome
 from noria.settings import Settings
 from tests.support.pipelines import students
+from tests.support.runs import failed
 
 
 class Api:
@@ -65,3 +67,38 @@ def test_a_job_that_was_ended_is_not_waited_for_any_longer(end: Any) -> None:
 
 def test_a_job_that_was_not_seen_to_end_is_named(end: Any) -> None:
     assert "not seen to end" in (told := end(Api())) and "https://ml.azure.com/runs/7" in told
+
+
+class Stack:
+    """Airflow that is up at once."""
+
+    url, user, password, api = "http://127.0.0.1:8080", "admin", "a password", None
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_once_ends_by_itself_with_the_exit_code_of_the_stage_that_failed_and_waits_for_its_mail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited = []
+
+    def retrain(session: Any, _stack: Stack, _conf: dict[str, Any]) -> Outcome:
+        run = session._workspace.create_run("students", "r1")
+        failed(session._workspace, run, "ingest", "no file missing.csv", exit_code=2)
+        session._run_id, session.outcome = "r1", Outcome("failed", 1.0, ["ingest"])
+        return session.outcome
+
+    monkeypatch.setattr(up, "Stack", Stack)
+    monkeypatch.setattr(up.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(up._Session, "retrain", retrain)
+    monkeypatch.setattr(up._Session, "_wait_for_mail", lambda *_: waited.append(True))
+    assert main(["up", "students", "--once", "--home", str(tmp_path)]) == 2
+    assert waited == [True]
+    assert "ingest failed" in (said := capsys.readouterr().out) and "no file missing.csv" in said
