@@ -11,11 +11,13 @@ MINUTES = (
     "integration/test_launcher.py",
     "azure/test_retrain.py",
     "dags/test_live.py",
-    "contract/test_ledger.py",
-    "unit/bench/test_gate.py",
     "integration/test_killed_stages.py",
+    "unit/bench/test_gate.py",
     "contract/test_registry.py",
-    "unit/cli/test_main.py",
+    "unit/stages/test_promote.py",
+    "contract/test_ledger.py",
+    "azure/test_azureml_jobs.py",
+    "unit/stages/test_explore.py",
 )
 """Files that take a good part of a minute or more each, the longest first."""
 
