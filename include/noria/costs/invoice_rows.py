@@ -94,9 +94,11 @@ class Invoice:
         import pyarrow.parquet as pq
 
         schema = pa.schema([_encoded(column) for column in (*focus.schema(), *self.more)])
+        encoded = {column.name for column in schema if pa.types.is_dictionary(column.type)}
         for part in self.parts:
             try:
-                texts = [column.name for column in pq.read_schema(part.file) if pa.types.is_string(column.type)]
+                delivered = pq.read_schema(part.file)
+                texts = [c.name for c in delivered if c.name in encoded and pa.types.is_string(c.type)]
                 with pq.ParquetFile(part.file, read_dictionary=texts) as file:
                     for batch in file.iter_batches(_BATCH_ROWS):
                         yield self._normal(batch, part, schema, origin)
