@@ -36,7 +36,7 @@ from tests.azure.twin.client import Twin
 from tests.support.pipelines import students
 
 pytestmark = pytest.mark.slow
-NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 NOVEMBER = [date(2026, 11, day) for day in range(1, 21)]
 CLUSTER = "/subscriptions/s/resourceGroups/noria/providers/Microsoft.MachineLearningServices/workspaces/noria"
 TAGS = {"noria:pipeline": "students", "noria:run": "r1", "noria:stage": "train"}
@@ -207,11 +207,11 @@ def test_a_run_that_failed_is_asked_for_again_an_hour_later_and_one_that_hangs_a
 
 def test_restated_days_take_the_place_of_the_old_ones_and_the_history_keeps_both(azure: Azure) -> None:
     october = [date(2026, 10, day) for day in (30, 31)]
-    azure.at(datetime(2026, 11, 1, 3, tzinfo=UTC))
+    azure.at(datetime(2026, 11, 2, 3, tzinfo=UTC))
     azure.bills(charge(october[0], "1.00"), charge(october[1], "4.00"))
     azure.night(*october)
     asked = []
-    for day in (2, 5, 6, 20):
+    for day in (3, 5, 6, 20):
         azure.at(datetime(2026, 11, day, 3, tzinfo=UTC))
         azure.bills(charge(october[0], "1.00"), charge(october[1], f"4.0{day % 10}"))
         asked.append(bool(azure.requested(*october).asked))
@@ -219,7 +219,7 @@ def test_restated_days_take_the_place_of_the_old_ones_and_the_history_keeps_both
     assert asked == [True, True, False, False], "until the fifth"
     assert azure.costs()["2026-10-31"] == {"EUR": Decimal("4.05")}
     history = open_costs(azure.workspace).history()
-    assert [commit.after["EUR"] for commit in history] == [Decimal("5.00"), Decimal("5.02"), Decimal("5.05")]
+    assert [commit.after["EUR"] for commit in history] == [Decimal("5.00"), Decimal("5.03"), Decimal("5.05")]
 
 
 def test_a_missing_day_comes_with_the_next_delivery(azure: Azure) -> None:
@@ -289,9 +289,7 @@ def test_an_account_without_focus_is_asked_by_query(azure: Azure) -> None:
     azure.at(NOW + timedelta(days=1))
     assert ingest_queried(azure.workspace, days[:1]) == days[:1]
     assert azure.costs()["2026-11-19"] == {"EUR": Decimal("9.99")}
-    azure.at(NOW + timedelta(days=3))
-    assert ingest_queried(azure.workspace, days[:1]) == days[:1]
-    azure.at(NOW + timedelta(days=4))
+    azure.at(NOW + timedelta(days=2))
     assert ingest_queried(azure.workspace, days[:1]) == []
     assert sum(batch.num_rows for batch in query_days(azure.workspace, days)) == 1
 
@@ -386,19 +384,21 @@ def test_budgets_are_kept_in_line_with_the_specs_and_no_others_are_touched(azure
     def kept() -> dict[str, dict[str, Any]]:
         return {budget["name"]: budget["properties"] for budget in azure.client.budgets()}
 
-    own, bikes = billed("students", 50, "a@example.org", "b@example.org"), billed("bikes", 10, "a@example.org")
+    own, bikes = billed("pupils", 50, "a@example.org", "b@example.org"), billed("bikes", 10, "a@example.org")
     budgets(azure, total=1)
     foreign = azure.client.budgets()[0]
     foreign["properties"].pop("currentSpend")
-    azure.client.put_budget("noria-dev-abc", {"properties": foreign["properties"]})
+    others = {"noria-dev-abc", budget_name("students")}
+    for name in others:  # that of infra/, and one whose pipeline.yaml cannot be read at the moment
+        azure.client.put_budget(name, {"properties": foreign["properties"]})
 
     said = budgets(azure, own, bikes, billed("free", None, "a@example.org"), billed("mute", 5), total=100.5)
 
     assert len(said) == 3
     found = kept()
-    assert found.keys() == {budget_name("students"), budget_name("bikes"), TOTAL, "noria-dev-abc"}
-    filtered = found[budget_name("students")]
-    assert filtered["filter"] == {"tags": {"name": "noria:pipeline", "operator": "In", "values": ["students"]}}
+    assert found.keys() == {budget_name("pupils"), budget_name("bikes"), TOTAL, *others}
+    filtered = found[budget_name("pupils")]
+    assert filtered["filter"] == {"tags": {"name": "noria:pipeline", "operator": "In", "values": ["pupils"]}}
     assert (filtered["amount"], found[TOTAL]["amount"], "filter" in found[TOTAL]) == (50.0, 100.5, False)
     told = {(n["thresholdType"], n["threshold"]) for n in filtered["notifications"].values()}
     assert told == {(kind, float(at)) for kind in ("Actual", "Forecasted") for at in (50, 80, 100)}
@@ -410,8 +410,8 @@ def test_budgets_are_kept_in_line_with_the_specs_and_no_others_are_touched(azure
     assert budgets(azure, bikes, own, total=100.5) == []
     assert len(azure.twin.requests("management", "PUT")) == seen
     azure.at(NOW + timedelta(days=40))
-    assert len(budgets(azure, billed("students", 60, "a@example.org"), total=100.5)) == 2
-    assert kept().keys() == {budget_name("students"), TOTAL, "noria-dev-abc"}
-    assert kept()[budget_name("students")]["timePeriod"]["startDate"].startswith("2026-11-01")
+    assert len(budgets(azure, billed("pupils", 60, "a@example.org"), total=100.5)) == 2
+    assert kept().keys() == {budget_name("pupils"), TOTAL, *others}
+    assert kept()[budget_name("pupils")]["timePeriod"]["startDate"].startswith("2026-11-01")
     budgets(azure)
-    assert kept().keys() == {"noria-dev-abc"}
+    assert kept().keys() == others

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.slow
 def resources(twin: Twin) -> list[tuple[str, str, dict[str, Any]]]:
     """Kind, name and properties of all that the twin's Azure ML has."""
     with sqlite3.connect(f"file:{twin.folder / 'ml' / 'resources.db'}?mode=ro", uri=True) as db:
-        rows = db.execute("select kind, name, body from resources where workspace like 'noria%' order by number").fetchall()
+        rows = db.execute(
+            "select kind, name, body from resources where workspace like 'noria%' order by number"
+        ).fetchall()
     return [(kind, name, json.loads(body)["properties"]) for kind, name, body in rows if "." not in kind]
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ROOT = "exports/costs"
+SETTLING = timedelta(days=1)
+"""For so long after its end charges of a day still come in; until then its estimates tell more than an invoice."""
 _MANIFEST = "manifest.json"
 _READS_AT_ONCE = 16
 
@@ -55,8 +57,8 @@ class Delivery:
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Days that were over when the run was submitted; what it says of the others is not all."""
-        last = min(self.last, self.submitted_at.date() - timedelta(days=1))
+        """Days that had settled when the run was submitted; what it says of the others is not all."""
+        last = min(self.last, (self.submitted_at - SETTLING).date() - timedelta(days=1))
         return tuple(self.first + timedelta(days=number) for number in range((last - self.first).days + 1))
 
 

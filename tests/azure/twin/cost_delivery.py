@@ -55,9 +55,10 @@ def history(plane: Plane, scope: str, name: str) -> list[dict[str, Any]]:
 def _bring_forward(plane: Plane, scope: str, export: Resource, run: dict[str, Any], now: datetime) -> None:
     knob, facts = plane.state.knob, run["properties"]
     late = knob("costs", "late")
+    status = knob("costs", "status") or (None if knob("costs", "invoice") is not None else "DataNotAvailable")
     if late != "all":
-        facts["status"] = knob("costs", "status") or ("InProgress" if late else "Completed")
-    if late != "all" and not knob("costs", "status"):
+        facts["status"] = status or ("InProgress" if late else "Completed")
+    if late != "all" and not status:
         for _ in range(2 if knob("costs", "twice") else 1):
             _deliver(plane, export, run, now, with_manifest=not late)
     plane.store.put(f"{scope}/{export.name}", "runs", run["name"], run)

@@ -1,4 +1,4 @@
-"""The charges that the twin's Azure knows: the knob `invoice` of `costs`.
+"""The charges that the twin's Azure knows: the knob `invoice` of `costs`; without it there is no data at all.
 
 A charge is `{"day", "cost"}` and, where it matters, `currency`, `resource` (its id), `service` and `tags`.
 """

@@ -130,9 +130,9 @@ def test_a_day_without_charges_is_written_and_one_that_is_missing_is_told(worksp
     assert ingest(workspace).written == ()
 
 
-def test_days_that_are_not_over_wait_for_a_later_delivery(workspace: Workspace, root: Path) -> None:
+def test_days_that_have_not_settled_wait_for_a_later_delivery(workspace: Workspace, root: Path) -> None:
     """A delivery of the month to date names the whole month."""
-    deliver(root, many(DAYS[:3]), datetime(2026, 3, 3, 4, tzinfo=UTC), (DAYS[0], DAYS[-1]))
+    deliver(root, many(DAYS[:3]), datetime(2026, 3, 4, 4, tzinfo=UTC), (DAYS[0], DAYS[-1]))
     assert ingest(workspace).written == tuple(DAYS[:2])
     assert costs(workspace) == delivered(many(DAYS[:2]))
 

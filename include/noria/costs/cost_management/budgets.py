@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from noria.azure.cost_client import CostClient, Json
 from noria.costs.cost_management.connection import open_client
 from noria.costs.cost_management.query import PIPELINE_TAG
-from noria.pipeline import Pipeline
+from noria.pipeline import Pipeline, find_pipelines
 from noria.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ _LONGEST_NAME = 63
 def sync_budgets(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: PriceSheet) -> list[str]:
     """Make, mend and remove budgets; what was done, in words, nothing where all is as wanted.
 
+    Args:
+        workspace: Whose connection is used, and where pipelines are.
+        pipelines: Those that can be read; the budget of one that has a folder but is not among them stays.
+        sheet: Of it the bound on all together, and whom to mail.
+
     Raises:
         InputError: There is no connection azure_costs.
         NoriaError: The service refused; see `noria.azure.cost_client`.
@@ -39,7 +44,8 @@ def sync_budgets(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: Pri
     wanted = dict(_wanted(pipelines, sheet))
     kept = {str(budget["name"]).lower(): budget for budget in client.budgets() if _is_ours(budget)}
     done = [said for name, body in wanted.items() if (said := _keep(client, name, body, kept.get(name), now))]
-    for name in sorted(kept.keys() - wanted.keys()):
+    unread = set(find_pipelines(workspace.settings.pipelines)) - {pipeline.name for pipeline in pipelines}
+    for name in sorted(kept.keys() - wanted.keys() - {budget_name(pipeline) for pipeline in unread}):
         client.delete_budget(str(kept[name]["name"]))
         done.append(f"budget {name} is removed")
     for said in done:

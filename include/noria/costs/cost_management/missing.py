@@ -1,9 +1,9 @@
 """Which days the invoice is still asked for, and asking for them.
 
-A day of this month is there once a delivery was submitted after its end; the daily schedule then brings the month anew
-each day. The last month is asked for again on each of the first five days of a month, while its invoice is being
-closed, or on the first later day if nothing was asked then. Nothing waits here: what was asked for is delivered within
-hours, and a later night takes it.
+A day settles for one day after its end. A day of this month is there once a delivery was submitted after that; the
+daily schedule then brings the month anew each day. The last month is asked for again on each of the first five days of a
+month, while its invoice is being closed, or on the first later day if nothing was asked then. Nothing waits here: what
+was asked for is delivered within hours, and a later night takes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from noria.azure.cost_client import CostClient, Json, is_stale
 from noria.costs.cost_management.connection import open_client
 from noria.costs.cost_management.export import keep_export
-from noria.costs.invoices import ROOT, deliveries
+from noria.costs.invoices import ROOT, SETTLING, deliveries
 from noria.costs.table import open_costs
 from noria.errors import RefusedError
 from noria.workspace import Workspace
@@ -51,7 +51,7 @@ class Requested:
 
 
 def request_missing(workspace: Workspace, days: Sequence[date]) -> Requested:
-    """Keep the export in line, and run it for those of the days that are missing and over; it waits for nothing.
+    """Keep the export in line, and run it for those of the days that are missing and settled; it waits for nothing.
 
     One run for a month's missing days, from the first to the last: what lies between is only delivered again.
 
@@ -63,7 +63,7 @@ def request_missing(workspace: Workspace, days: Sequence[date]) -> Requested:
     client, now = open_client(workspace), workspace.clock().astimezone(UTC)
     keep_export(client, workspace.settings.lake_url, now)
     delivered = _delivered(workspace, days)
-    missing = [day for day in sorted(set(days)) if day < now.date() and delivered.get(day, _NEVER) < needed(day, now)]
+    missing = [day for day in settled(days, now) if delivered.get(day, _NEVER) < needed(day, now)]
     if not missing:
         return Requested()
     runs = client.runs()
@@ -75,12 +75,21 @@ def request_missing(workspace: Workspace, days: Sequence[date]) -> Requested:
     return Requested(tuple(asked), tuple(waiting), later)
 
 
+def settled(days: Iterable[date], now: datetime) -> list[date]:
+    """Those of the days that ended long enough ago, the oldest first."""
+    return [day for day in sorted(set(days)) if _settles(day) <= now]
+
+
 def needed(day: date, now: datetime) -> datetime:
     """Since when a delivery must be that has the last word on a day, as far as there is one."""
     next_month = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
     if now.date() < next_month:
-        return _midnight(day + timedelta(days=1))
-    return _midnight(min(now.date(), next_month.replace(day=CLOSING_DAY)))
+        return _settles(day)
+    return max(_settles(day), _midnight(min(now.date(), next_month.replace(day=CLOSING_DAY))))
+
+
+def _settles(day: date) -> datetime:
+    return _midnight(day + timedelta(days=1)) + SETTLING
 
 
 def spans(days: Iterable[date]) -> list[tuple[date, date]]:

@@ -18,7 +18,7 @@ from noria.azure.cost_client import CostClient, Json
 from noria.azure.errors import Service, refused
 from noria.costs import focus
 from noria.costs.cost_management.connection import open_client
-from noria.costs.cost_management.missing import needed
+from noria.costs.cost_management.missing import needed, settled
 from noria.costs.table import QUERY, open_costs
 from noria.workspace import Workspace
 
@@ -54,7 +54,7 @@ class _Line:
 
 
 def ingest_queried(workspace: Workspace, days: Sequence[date]) -> list[date]:
-    """Ask for days that are over and put the answers into the table, a day at a time; the days that were written.
+    """Ask for days that have settled and put the answers into the table, a day at a time; the days that were written.
 
     A day is asked for once a night until it is three days old, and again while its month's invoice is being closed, as
     an export's day is. One without any charge is left as it is: its charges are not there yet.
@@ -64,9 +64,9 @@ def ingest_queried(workspace: Workspace, days: Sequence[date]) -> list[date]:
         NoriaError: The service refused, or is throttling for longer than can be waited; days before are written.
     """
     client, now, table = open_client(workspace), workspace.clock().astimezone(UTC), open_costs(workspace)
-    over = [day for day in sorted(set(days)) if day < now.date()]
-    stands, written = table.submitted(over), list[date]()
-    for day in over:
+    due = settled(days, now)
+    stands, written = table.submitted(due), list[date]()
+    for day in due:
         if day in stands and stands[day] >= _settled(day, now):
             continue
         if rows := list(_batches(client, day)):
