@@ -1,4 +1,4 @@
-"""Waste, found: each recommendation says in words what to do, what the last 30 days would have cost less, and how that
+"""Waste, found: each recommendation says in words what to do, what the last 31 days would have cost less, and how that
 was reckoned. What is below a cent is no recommendation.
 """
 
@@ -33,7 +33,7 @@ class Recommendation(Record):
     pipeline: str | None
     currency: str
     saving: Decimal
-    """What the last 30 days would have cost less."""
+    """What the last 31 days would have cost less."""
     advice: str
     """What was found, and what to do."""
     reckoned: str
@@ -49,7 +49,7 @@ def recommend(
     """All that is worth a cent a month, the greatest saving first.
 
     Args:
-        runs: All runs of 30 days.
+        runs: All runs of 31 days.
         known: What those came to whose records stand, the oldest first.
         sheet: The price sheet, which knows the nodes.
         reconciliations: Estimate beside invoice over these days.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from noria.costs import focus
 from noria.costs.efficiency import Efficiency, efficiencies, facts
-from noria.costs.forecast import forecast_month
+from noria.costs.forecast import Forecast, forecast_month
 from noria.costs.recommendations import Recommendation, recommend
 from noria.costs.reconcile import COLUMNS, Reconciliation, reconcile
 from noria.costs.runs import RunCost, run_costs
@@ -31,8 +31,8 @@ from noria.workspace import Workspace, run_path
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DAYS = 30
-"""How far back the chart, the reconciliation, efficiency and recommendations look."""
+DAYS = 31
+"""How far back the chart, the reconciliation, efficiency and recommendations look; the month so far is always in it."""
 _DEAREST = 5
 _RUN_COLUMNS = (focus.OUTCOME, focus.VCPU_SECONDS, focus.CPU_SECONDS)
 BREAKDOWNS = {
@@ -169,11 +169,11 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     """
     sheet = load_sheet(workspace.settings.costs_file)
     since, until = day - timedelta(days=DAYS - 1), day + timedelta(days=1)
-    costs = open_costs(workspace).read(_first(day), until, COLUMNS)
+    costs = open_costs(workspace).read(since, until, COLUMNS)
     metered = open_metered(workspace).read(since, until, tuple(dict.fromkeys((*COLUMNS, *_RUN_COLUMNS))))
     runs = run_costs(metered)
     known = facts(runs, workspace)
-    compared = {r.currency: r for r in reconcile(days_from(costs, since), metered, sheet)}
+    compared = {r.currency: r for r in reconcile(costs, metered, sheet)}
     saved = recommend(runs, known, sheet, tuple(compared.values()))
     bought = efficiencies(runs, known)
     bounds, notes = _bounds(workspace, sheet)
@@ -211,8 +211,7 @@ class _Night:
         month = days_from(rows, self.day.replace(day=1))
         today = where(month, focus.DAY, self.day.isoformat())
         days = self._days(rows)
-        daily = {day.day: day.total for day in days if day.by_pipeline}
-        forecast = forecast_month(daily, self.day + timedelta(days=1), self.day)
+        forecast = _forecast(days, None)
         return CurrencySummary(
             currency=currency,
             day=total(today),
@@ -229,7 +228,7 @@ class _Night:
             by_service=self._lines(month, "ServiceName"),
             by_machine=self._lines(month, focus.MACHINE),
             runs=tuple(self._dearest(currency, month)),
-            days=tuple(day for day in days if day.day > self.day - timedelta(days=DAYS)),
+            days=tuple(days),
         )
 
     def _lines(self, month: pa.Table, column: str) -> tuple[Line, ...]:
@@ -249,8 +248,7 @@ class _Night:
         for row in totals(rows, (focus.DAY, focus.PIPELINE, focus.ORIGIN)):
             sums[row[focus.DAY]][row[focus.PIPELINE] or ""] += row["cost"]
             estimated[row[focus.DAY]] += row["cost"] if row[focus.ORIGIN] == METERING else ZERO
-        first = _first(self.day)
-        every = [first + timedelta(days=number) for number in range((self.day - first).days + 1)]
+        every = [self.day - timedelta(days=number) for number in reversed(range(DAYS))]
         return [
             DayCost(day=day, total=sum(of.values(), ZERO), estimate=estimated[str(day)], by_pipeline=dict(of))
             for day in every
@@ -277,9 +275,11 @@ class _Night:
             )
 
 
-def _first(day: date) -> date:
-    """The first day that is read for a night."""
-    return min(day - timedelta(days=DAYS - 1), day.replace(day=1))
+def _forecast(days: Sequence[DayCost], pipeline: str | None) -> Forecast:
+    """Of the month of the last of these days; of a pipeline, or of everything."""
+    last = days[-1].day
+    daily = {d.day: d.total if pipeline is None else d.by_pipeline.get(pipeline, ZERO) for d in days if d.by_pipeline}
+    return forecast_month(daily, last + timedelta(days=1), last)
 
 
 def _ranked(rows: pa.Table) -> list[tuple[str, str]]:
@@ -328,7 +328,7 @@ def _used(bounds: _Bounds, figures: CurrencySummary) -> Iterator[BudgetUse]:
             period=period,
             limit=Decimal(str(limit)),
             spent=getattr(figures, period) if whole else spent.get((pipeline, period), ZERO),
-            forecast=figures.forecast if whole and period == "month" else None,
+            forecast=_forecast(figures.days, pipeline).total if period == "month" else None,
         )
 
 

@@ -12,8 +12,8 @@ import pytest
 from noria.costs.page import key_lines, write_report
 from noria.costs.page.chart import HEIGHT, UNTAGGED, chart
 from noria.costs.page.money import about, money
-from noria.costs.page.render import report_url
-from noria.costs.summary import DayCost, DearRun, Summary
+from noria.costs.page.render import report_url, sentences, tone
+from noria.costs.summary import BudgetUse, DayCost, DearRun, Summary
 from noria.settings import Settings
 from noria.workspace import Workspace
 from tests.support.charges import DAY, NODE, bill, estimate, nodes, write
@@ -83,6 +83,31 @@ def test_the_headline_tells_the_day_the_month_and_the_budget(page: str) -> None:
     assert "The budget of 3.00 USD a month is used to 152 %" in said
     assert "45 % of it is estimated, the rest is invoiced." in said
     assert 'class="card hero failed"' in page, "a broken budget is no good news"
+
+
+@pytest.mark.parametrize(
+    ("spent", "forecast", "expected", "said"),
+    [
+        (
+            "11",
+            "12",
+            "failed",
+            "10.00 USD a month is used to 110 %, and the forecast breaks it.",
+        ),
+        ("5", "12", "reject", "10.00 USD a month is used to 50 %, and the forecast breaks it."),
+        ("5", "9", "promote", None),
+    ],
+)
+def test_a_pipelines_budget_colours_the_headline_where_it_presses(
+    summary: Summary, spent: str, forecast: str, expected: str, said: str | None
+) -> None:
+    use = BudgetUse(
+        pipeline="taxis", period="month", limit=Decimal(10), spent=Decimal(spent), forecast=Decimal(forecast)
+    )
+    figures = summary.currencies[0].model_copy(update={"budgets": (use,)})
+    assert tone(figures) == expected
+    expected_lines = [f"The budget of taxis of {said}"] if said else []
+    assert [line for line in sentences(figures) if "taxis" in line] == expected_lines
 
 
 def test_currencies_have_sections_of_their_own(page: str) -> None:

@@ -105,7 +105,7 @@ def test_the_five_dearest_runs_know_where_they_are(usd: CurrencySummary) -> None
 
 
 def test_the_series_has_every_day(usd: CurrencySummary) -> None:
-    assert len(usd.days) == 30 and usd.days[-1].day == DAY
+    assert len(usd.days) == 31 and usd.days[-1].day == DAY
     assert [day.day.isoformat() for day in usd.days if day.total] == ["2026-10-31", "2026-11-19", "2026-11-20"]
     before, today = usd.days[-2:]
     assert (before.estimate, before.by_pipeline) == (0, {"students": Decimal("1.2"), "": Decimal("0.03")})
@@ -121,7 +121,7 @@ def test_bounds_say_how_much_is_used_and_broken_specs_are_told(usd: CurrencySumm
 
 def test_reconciliation_and_efficiency_are_part_of_it(usd: CurrencySummary) -> None:
     assert usd.reconciliation is not None
-    assert usd.reconciliation.total.invoice == Decimal("8.23"), "of the last 30 days"
+    assert usd.reconciliation.total.invoice == Decimal("8.23"), "of the last 31 days"
     assert [line.pipeline for line in usd.efficiency] == ["students", "taxis"]
 
 

@@ -78,7 +78,7 @@ def tone(figures: CurrencySummary) -> str:
     """The colour of the headline: bad where a budget is broken, a warning where it will be."""
     if any(use.share > 1 for use in figures.budgets):
         return "failed"
-    if any(use.forecast is not None and use.forecast > use.limit for use in figures.budgets):
+    if any(_is_pressing(use) for use in figures.budgets):
         return "reject"
     return "promote"
 
@@ -92,7 +92,7 @@ def sentences(figures: CurrencySummary) -> list[str]:
         f"The month has cost {money(figures.month)} {unit} so far and is forecast at {about(figures.forecast)} {unit}"
         f"{between}."
     ]
-    said += [_of_budget(use, unit) for use in figures.budgets if use.pipeline is None or use.share > 1]
+    said += [_of_budget(use, unit) for use in figures.budgets if use.pipeline is None or _is_pressing(use)]
     if figures.month_estimate == figures.month:
         said.append("All of it is estimated by the price sheet; nothing is invoiced yet.")
     elif figures.month_estimate:
@@ -100,6 +100,11 @@ def sentences(figures: CurrencySummary) -> list[str]:
     else:
         said.append("All of it is invoiced.")
     return said
+
+
+def _is_pressing(use: BudgetUse) -> bool:
+    """Whether a budget is broken, or will be by the forecast."""
+    return use.share > 1 or (use.forecast is not None and use.forecast > use.limit)
 
 
 def _of_budget(use: BudgetUse, unit: str) -> str:
