@@ -76,7 +76,7 @@ class World:
             status = self.jobs.status(job_id)
             if until(status):
                 return status
-            time.sleep(0.1)
+            time.sleep(0.3)
         raise AssertionError(f"job {job_id} is still {status}; its log:\n{self.log(job_id)}")
 
     def succeeded(self, job_id: str) -> None:
