@@ -169,7 +169,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (root / "pipelines" / "broken" / "pipeline.yaml").write_text(STUDENTS.replace("target:", "traget:", 1))
     sheet = (CHECKOUT / "include" / "costs.yaml").read_text()
     (root / "costs.yaml").write_text(sheet.replace("emails: []", "emails: [finance@example.org]"))
-    environment = {"NORIA_COSTS": str(root / "costs.yaml"), "NORIA_PIPELINES": str(root / "pipelines"), "PATH": os.environ["PATH"], **READ_ONCE}
+    environment = {
+        "NORIA_COSTS": str(root / "costs.yaml"),
+        "NORIA_PIPELINES": str(root / "pipelines"),
+        "PATH": os.environ["PATH"],
+        **READ_ONCE,
+    }
     settings = Settings.from_env(environment, home=root / "home")
     workspace = Workspace.open(settings)
     first_champion(workspace)
