@@ -74,6 +74,11 @@ class CostTable:
     def __init__(self, lake: Lake, tmp: Path | None = None, path: str = COSTS) -> None:
         self._lake, self._tmp, self._path = lake, tmp, path
 
+    @property
+    def url(self) -> str:
+        """Where it is, for people and for other programs."""
+        return self._lake.url(self._path)
+
     def replace_days(
         self,
         days: Sequence[date],
