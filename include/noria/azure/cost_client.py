@@ -21,7 +21,7 @@ from noria.azure.connection import AzureConnection
 from noria.azure.errors import Service, explained, refused
 from noria.azure.reading import read_exception
 from noria.azure.renewal import Renewing, is_token_refused
-from noria.errors import AccessError, InputError, NoriaError, RefusedError, UnavailableError
+from noria.errors import AccessError, InputError, NoriaError, UnavailableError
 
 if TYPE_CHECKING:
     from azure.mgmt.costmanagement import CostManagementClient
@@ -214,7 +214,7 @@ def status_of(error: NoriaError) -> int:
     return int(getattr(getattr(error.__context__, "response", None), "status_code", 0) or 0)
 
 
-def is_stale(error: RefusedError) -> bool:
+def is_stale(error: NoriaError) -> bool:
     """Whether somebody else changed the thing since it was read (its eTag is another)."""
     return status_of(error) in (409, 412)
 

@@ -55,8 +55,8 @@ def sync_budgets(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: Pri
 
 def budget_name(pipeline: str) -> str:
     """Of a pipeline's budget; a name that is too long for Azure ends with a hash of it."""
-    name = f"{PREFIX}{pipeline.replace('_', '-')}"
-    if len(name) <= _LONGEST_NAME and "_" not in pipeline:
+    name = f"{PREFIX}{pipeline}"
+    if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(pipeline.encode()).hexdigest()[:8]}"
 

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 DATA_VERSION = "1.0r2"
 """Of FOCUS as Azure exports it; 1.0r2 writes its times as ISO 8601."""
+_TRIES = 3
 _YEARS = 5
 """For which the schedule is made; it is renewed in its last month."""
 _NO_FOCUS = re.compile(
@@ -39,26 +40,26 @@ def keep_export(client: CostClient, lake_url: str, now: datetime) -> bool:
         NoFocusError: The account type has none.
         InputError: The connection names another storage account than the lake's.
     """
-    for _ in range(3):
-        wanted, kept = _wanted(client, lake_url), client.export()
-        if kept is not None and _has(kept, wanted) and not _is_ending(kept, now):
-            return False
-        body = wanted | ({"eTag": kept["eTag"]} if kept and kept.get("eTag") else {})
-        body["properties"]["schedule"]["recurrencePeriod"] = _period(now)
+    for _ in range(_TRIES):
         try:
-            client.put_export(body)
-        except RefusedError as error:
-            if is_stale(error):  # somebody else was faster: look again
-                continue
-            raise _explained(error) from None
-        except AccessError as error:
-            raise _explained(error) from None
-        log.info("export %s is %s", client.export_name, "mended" if kept else "made")
-        return True
+            return _keep(client, _wanted(client, lake_url), now)
+        except (RefusedError, AccessError) as error:
+            if not is_stale(error):  # else somebody was faster: look again
+                raise _explained(error) from None
     raise RefusedError(
         f"export {client.export_name}, {client.resource}: somebody changes it again and again",
         remedy="Give Noria's export a name of its own: extra.exportName of the connection azure_costs.",
     )
+
+
+def _keep(client: CostClient, wanted: Json, now: datetime) -> bool:
+    kept = client.export()
+    if kept is not None and _has(kept, wanted) and not _is_ending(kept, now):
+        return False
+    wanted["properties"]["schedule"]["recurrencePeriod"] = _period(now)
+    client.put_export(wanted | ({"eTag": kept["eTag"]} if kept and kept.get("eTag") else {}))
+    log.info("export %s is %s", client.export_name, "mended" if kept else "made")
+    return True
 
 
 def _explained(error: RefusedError | AccessError) -> RefusedError | AccessError:

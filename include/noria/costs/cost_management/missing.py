@@ -1,9 +1,9 @@
 """Which days the invoice is still asked for, and asking for them.
 
 A day settles for one day after its end. A day of this month is there once a delivery was submitted after that; the
-daily schedule then brings the month anew each day. The last month is asked for again on each of the first five days of a
-month, while its invoice is being closed, or on the first later day if nothing was asked then. Nothing waits here: what
-was asked for is delivered within hours, and a later night takes it.
+daily schedule then brings the month anew each day. The last month is asked for again on each of the first five days of
+a month, while its invoice is being closed, or on the first later day if nothing was asked then. Nothing waits here:
+what was asked for is delivered within hours, and a later night takes it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _PATIENCE = timedelta(days=1)
 _PAUSE = timedelta(hours=1)
 """After a run that failed or had no data."""
 _ALIVE = {"queued", "inprogress"}
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def request_missing(workspace: Workspace, days: Sequence[date]) -> Requested:
     runs = client.runs()
     waiting = [day for day in missing if any(_brings(run, day, now) for run in runs)]
     due = [day for day in missing if day not in waiting]
-    free = MOST_RUNS - sum(_status(run) in _ALIVE for run in runs)
+    free = MOST_RUNS - sum(_status(run) in _ALIVE and not _is_given_up(run, now) for run in runs)
     asked = _run(client, spans(due), free)
     later = tuple(day for day in due if day not in asked)
     return Requested(tuple(asked), tuple(waiting), later)
@@ -125,12 +126,21 @@ def _delivered(workspace: Workspace, days: Sequence[date]) -> dict[date, datetim
 
 def _brings(run: Json, day: date, now: datetime) -> bool:
     """Whether a run is to bring a day still, and late enough for its last word."""
-    facts = run["properties"]
-    if not (facts.get("startDate") and facts.get("endDate") and facts.get("submittedTime")):
-        return False
-    first, last, submitted = (datetime.fromisoformat(facts[key]) for key in ("startDate", "endDate", "submittedTime"))
+    first, last = _moment(run, "startDate").date(), _moment(run, "endDate").date()
+    in_time = _moment(run, "submittedTime") >= needed(day, now)
+    return first <= day <= last and in_time and not _is_given_up(run, now)
+
+
+def _is_given_up(run: Json, now: datetime) -> bool:
+    """Whether what a run was to bring is asked for again."""
     patience = _PATIENCE if _status(run) in {*_ALIVE, "completed"} else _PAUSE
-    return first.date() <= day <= last.date() and submitted >= needed(day, now) and now - submitted < patience
+    return now - _moment(run, "submittedTime") >= patience
+
+
+def _moment(run: Json, key: str) -> datetime:
+    """A time of a run; long ago where it has none."""
+    moment = datetime.fromisoformat(run["properties"].get(key) or _NEVER.isoformat())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _status(run: Json) -> str:
@@ -139,6 +149,3 @@ def _status(run: Json) -> str:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-_NEVER = datetime.min.replace(tzinfo=UTC)
