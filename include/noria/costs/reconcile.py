@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import TYPE_CHECKING, Any
@@ -155,7 +155,9 @@ def reconcile(costs: pa.Table, metered: pa.Table, sheet: PriceSheet) -> list[Rec
 def _reconcile(currency: str, bills: pa.Table, ours: pa.Table, sheet: PriceSheet) -> Reconciliation:
     others = set(currencies(ours)) - {currency}
     bills, ours = where(bills, CURRENCY, currency), where(ours, CURRENCY, currency)
-    books = _Books(currency, list(_charges(bills, sheet)), list(_charges(ours, sheet)), sheet)
+    estimated = list(_charges(ours, sheet))
+    billed = list(_charges(bills, sheet, {charge.kind for charge in estimated}))
+    books = _Books(currency, billed, estimated, sheet)
     return books.closed(others, tuple(_tags(bills, ours)))
 
 
@@ -191,11 +193,14 @@ class _Cell:
         return self.cost / self.quantity if self.quantity else None
 
 
-def _charges(table: pa.Table, sheet: PriceSheet) -> Iterator[_Charge]:
+def _charges(table: pa.Table, sheet: PriceSheet, used: Collection[str] = ()) -> Iterator[_Charge]:
+    """Rows by day, pipeline and kind; `used` are the machines that jobs were metered on."""
     keys = [name for name in COLUMNS if name not in (COST, *_QUANTITIES, focus.RUN, focus.STAGE, CURRENCY)]
     for row in totals(table, keys, _QUANTITIES):
-        kind = STORAGE if _is_storage(row) else row[focus.MACHINE] or _machine(row, list(sheet.machines))
+        kind = STORAGE if _is_storage(row) else row[focus.MACHINE] or _machine(row, sheet, used)
         quantity, unit = _quantity(row, kind, sheet)
+        if not quantity and unit is None and kind in sheet.machines and row[focus.MACHINE] is None:
+            kind = _service(row) if row["ConsumedUnit"] or row["PricingUnit"] else kind  # no hours, so no node's time
         yield _Charge(row[focus.DAY], row[focus.PIPELINE], kind, row["cost"], quantity, unit)
 
 
@@ -203,18 +208,26 @@ def _is_storage(row: Mapping[str, Any]) -> bool:
     return row["ServiceCategory"] == "Storage" or "storage" in (row["ServiceName"] or "").lower()
 
 
-def _machine(row: Mapping[str, Any], machines: Sequence[str]) -> str:
-    """What an invoiced charge is for, as the price sheet calls it, or else the name of its service."""
-    service = row["ServiceName"] or row["ServiceCategory"] or "unknown"
+def _service(row: Mapping[str, Any]) -> str:
+    return row["ServiceName"] or row["ServiceCategory"] or "unknown"
+
+
+def _machine(row: Mapping[str, Any], sheet: PriceSheet, used: Collection[str]) -> str:
+    """What an invoiced charge is for, as the price sheet calls it, or else the name of its service.
+
+    Where no size of node is described, or another name for it, a run's own charge is for the one that there is.
+    """
+    service = _service(row)
     if (row["ChargeCategory"] or "Usage") != "Usage":
         return f"{service}: {row['ChargeCategory']}"
     family = next((name for word, name in _MACHINE_SERVICES.items() if word in service.lower()), None)
-    known = [name for name in machines if name == family or name.startswith(f"{family}/")]
-    described = _plain(row["ChargeDescription"])
-    named = [name for name in known if f" {_plain(name.rpartition('/')[2])} " in f" {described} "]
-    if named or len(known) == 1:
-        return max(named, key=len) if named else known[0]
-    return service
+    known = [name for name in sheet.machines if name == family or name.startswith(f"{family}/")]
+    described = f" {_plain(row['ChargeDescription'])} "
+    if named := [name for name in known if f" {_plain(name.rpartition('/')[2])} " in described]:
+        return max(named, key=len)
+    candidates = [name for name in known if name in used] or known
+    sure = row[focus.PIPELINE] is not None or not described.strip() or candidates == [family]
+    return candidates[0] if len(candidates) == 1 and sure else service
 
 
 def _plain(text: str | None) -> str:

@@ -73,6 +73,25 @@ def parts(**amounts: str) -> Parts:
             parts(unlabelled="-0.30"),
             id="a credit",
         ),
+        pytest.param(
+            [estimate(NODE, "8", "0.80")],
+            [nodes("2", "0.80"), nodes("24", "0.50", None, ChargeDescription="Virtual Machines BS Series - B2s")],
+            parts(unlabelled="0.50"),
+            id="a machine that is none of ours",
+        ),
+        pytest.param(
+            [estimate("synapse", "12", "1.20")],
+            [bill("Azure Synapse Analytics", "12", "1 Hour", "1.20", "students"),
+             bill("Azure Synapse Analytics", "2", "1 TB", "10.00", "students")],
+            parts(rest="10.00"),
+            id="another meter of a service",
+        ),
+        pytest.param(
+            [estimate(NODE, "8", "0.80")],
+            [nodes("5", "2.00", ServiceName="Azure Machine Learning", ChargeDescription=None)],
+            parts(idle="1.20"),
+            id="no size of node told",
+        ),
     ],
 )  # fmt: skip
 def test_the_difference_is_taken_apart(estimates: Rows, invoices: Rows, expected: Parts) -> None:
