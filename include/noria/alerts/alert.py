@@ -102,8 +102,8 @@ class Alert:
 
     @property
     def subject(self) -> str:
-        """One line for the header."""
-        line = f"{_TAGS[self.level]} {self.pipeline}: {self.happened}"
+        """One line for the header; what looks like an encoded word is none, as line breaks could hide in it."""
+        line = f"{_TAGS[self.level]} {self.pipeline}: {self.happened}".replace("=?", "= ?")
         return line if len(line) <= SUBJECT_LENGTH else f"{line[: SUBJECT_LENGTH - 1]}…"
 
     def key(self, recipients: Sequence[str]) -> str:
@@ -111,11 +111,19 @@ class Alert:
         parts = (self.pipeline, self.kind, self.level, self.cause or same(self.happened), *sorted(recipients))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
-    def aligned(self) -> list[str]:
-        """The table as lines of plain text."""
-        table = [self.header, *self.rows]
-        widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-        return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    def aligned(self, width: int) -> list[str]:
+        """The table as lines of plain text: upright, else on its side, else a line for each cell."""
+        upright = (self.header, *self.rows)
+        for table in (upright, tuple(zip(*upright, strict=True))):
+            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+            if sum(widths) + 2 * (len(widths) - 1) <= width:
+                return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        return [
+            f"{'  ' if number else ''}{name}: {cell}"
+            for row in self.rows
+            for number, (name, cell) in enumerate(zip(self.header, row, strict=True))
+            if cell
+        ]
 
 
 def same(text: str) -> str:

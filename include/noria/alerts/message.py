@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.policy
 import email.utils
 import re
+import textwrap
 from collections.abc import Sequence
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noria.alerts.alert import Alert
+from noria.pipeline.alerts import AlertSeverity
 
 if TYPE_CHECKING:
     import jinja2
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 DOMAIN = "noria.local"
 ADDRESS = re.compile(r"[^@\s,;<>\x00-\x1f\x7f]+@[^@\s,;<>\x00-\x1f\x7f]+")
 MOST_REFERENCES = 10
+WIDTH = 78
+"""Columns of the plain text, as RFC 5322, 2.1.1, asks for."""
+_COLOURS: dict[AlertSeverity, str] = {
+    "info": "#17406d",
+    "warning": "#9a5b00",
+    "error": "#b42318",
+    "critical": "#7a0c1d",
+}
+_GOOD = "#1a7f4b"
 
 
 def to_message(
@@ -49,8 +60,15 @@ def to_message(
     message["X-Noria-Severity"] = alert.level
     if alert.level == "critical":
         message["Importance"] = "high"
-    message.set_content(_templates().get_template("alert.txt.j2").render(alert=alert))
-    message.add_alternative(_templates().get_template("alert.html.j2").render(alert=alert), subtype="html")
+    facts = {
+        "alert": alert,
+        "headline": f"{alert.pipeline}: {alert.happened}",
+        "colour": _GOOD if alert.good and alert.level == "info" else _COLOURS[alert.level],
+        "table": alert.aligned(WIDTH),
+        "buttons": [(label, url) for label, url in alert.links if url.startswith(("http://", "https://"))],
+    }
+    message.set_content(_templates().get_template("alert.txt.j2").render(facts))
+    message.add_alternative(_templates().get_template("alert.html.j2").render(facts), subtype="html")
     return message
 
 
@@ -64,14 +82,29 @@ def _message_id(letter_id: str) -> str:
     return f"<{letter_id}@{DOMAIN}>"
 
 
+def _wrapped(text: str, indent: str = "") -> str:
+    """Text in lines that are read on any screen; an address is never broken."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+
+
 @cache
 def _templates() -> jinja2.Environment:
     import jinja2
 
-    return jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=jinja2.select_autoescape(("html.j2",)),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    templates.filters["wrapped"] = _wrapped
+    return templates

@@ -38,7 +38,8 @@ def failure(run: object = "r1", why: str = "no space left on device", **changes:
 
 
 def text(mail: EmailMessage) -> str:
-    return str(mail.get_body(("plain",)).get_content())
+    """The plain text without its line breaks."""
+    return " ".join(str(mail.get_body(("plain",)).get_content()).split())
 
 
 def test_the_first_goes_out_at_once_and_leaves_only_what_folds_the_next(outbox: Outbox) -> None:
