@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         return {
             "rows": rows,
+            "months": 12,
             "columns": ingested["columns"],
             "delivered_bytes": delivered,
             "table_bytes": sum(file.stat().st_size for file in (folder / "lake" / "costs").rglob("*.parquet")),
