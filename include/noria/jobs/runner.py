@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from noria.compute.remote import JobUse
 from noria.costs.usage import keep_usage
@@ -59,7 +60,14 @@ def serve(job: str, parser: argparse.ArgumentParser, work: Callable[[argparse.Na
         log.exception("%s failed", job)
         answer, code = {"error": type(error).__name__, "message": f"{type(error).__name__}: {error}"}, ExitCode.FAILED
     os.write(answer_fd, json.dumps(answer).encode() + b"\n")
-    sys.exit(int(code))
+    _exit(code)
+
+
+def _exit(code: ExitCode) -> NoReturn:
+    """End at once: taking a hundred modules apart costs a short job a tenth of its time, and nobody could meter it."""
+    atexit._run_exitfuncs()
+    sys.stderr.flush()
+    os._exit(int(code))
 
 
 def run_stage(

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from noria.compute.process import JobProcess
+from noria.compute.process import JobProcess, _cpu_seconds_of_session
 from noria.errors import JobError, SourceError
 from noria.records import Run
 from noria.settings import Settings
@@ -89,16 +89,38 @@ def test_an_error_of_the_job_is_raised_here_as_it_was_there(settings: Settings) 
 def test_a_killed_job_is_an_error_that_may_be_retried(settings: Settings) -> None:
     run = create(settings, ENDLESS)
     job = JobProcess("ingest", run, settings)
+    before: list[float] = []
 
     def kill() -> None:
         assert wait_until(lambda: jobs_of("r1", settings.home))
-        jobs_of("r1", settings.home)[0].send_signal(signal.SIGKILL)
+        process = jobs_of("r1", settings.home)[0]
+        process.suspend()
+        before.append(sum(process.cpu_times()[:2]))
+        process.send_signal(signal.SIGKILL)
 
     threading.Thread(target=kill).start()
     with pytest.raises(JobError, match="killed by signal 9") as caught:
         job.run()
     assert caught.value.retryable
+    assert job.died is not None
+    assert job.died.usage.cpu_seconds == pytest.approx(before[0], abs=0.05)  # a suspended process does nothing more
+    assert 0 < job.died.usage.wall_seconds < 20
+    assert job.died.usage.peak_rss_bytes > 1_000_000
     assert not list((settings.home / "lake").rglob("manifest.json"))
+
+
+def test_what_a_dead_job_has_left_behind_is_counted() -> None:
+    burn = "import time\nwhile time.process_time() < 0.2: pass\nprint('done', flush=True); time.sleep(60)"
+    leader = subprocess.Popen(
+        ["sh", "-c", f'{sys.executable} -c "{burn}" & wait'], stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert leader.stdout is not None and leader.stdout.readline() == b"done\n"
+        leader.kill()
+        leader.wait()
+        assert 0.15 < _cpu_seconds_of_session(leader.pid) < 1
+    finally:
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 def test_a_job_dies_with_its_parent(settings: Settings) -> None:
@@ -108,7 +130,7 @@ def test_a_job_dies_with_its_parent(settings: Settings) -> None:
             sys.executable,
             "-c",
             "from noria.settings import Settings; from noria.workspace import Workspace\n"
-            "from noria.compute.process import JobProcess\n"
+            "from noria.compute.process import JobProcess, _cpu_seconds_of_session\n"
             "s = Settings.from_env(); run = Workspace.open(s).load_run('students', 'r1')\n"
             "JobProcess('ingest', run, s).run()",
         ],

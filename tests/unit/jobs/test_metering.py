@@ -1,0 +1,176 @@
+"""What jobs say that they used, beside what the operating system says to their parent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from noria.compute.meter import available_cores
+from noria.compute.remote import JobUse
+from noria.costs.usage import usage_of
+from noria.errors import JobError
+from noria.jobs.metering import Metering, ended_by_sigterm
+from noria.jobs.runner import keep_failure, run_stage
+from noria.records import JobUsage, Report, Run, Usage
+from noria.settings import Settings
+from noria.workspace import Workspace
+
+BURN = "import time; end = time.process_time() + {}\nwhile time.process_time() < end: pass"
+STAGE = """
+import sys
+from noria.jobs.runner import main
+from noria.records import Report
+
+def work(run, workspace):
+    {}
+    return Report(html="x.html")
+
+main("report", work)
+"""
+SHAPES = {
+    "busy": "exec({burn!r})",
+    "tree": (
+        "import subprocess; "
+        "[subprocess.run([sys.executable, '-c', {burn!r}], check=True) for _ in range(3)]; "
+        "subprocess.run(['sh', '-c', 'for i in 1 2 3 4 5 6 7 8; do sh -c :; done'], check=True)"
+    ),
+    "grandchild": (  # as a launcher keeps a JVM: a shell that waits for it, and a parent that waits for the shell
+        "import subprocess; "
+        "command = sys.executable + ' -c \"exec(bytes.fromhex(\\'{code}\\'))\"; true'; "
+        "subprocess.Popen(['sh', '-c', command]).wait()"
+    ),
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_env({"PATH": os.environ["PATH"]}, home=tmp_path / "home")
+
+
+@pytest.fixture
+def workspace(settings: Settings) -> Workspace:
+    return Workspace.open(settings)
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    return workspace.create_run("students", "r1")
+
+
+def accounts(workspace: Workspace) -> list[JobUsage]:
+    return [job for _path, job in usage_of(workspace.clock().date(), workspace.lake)]
+
+
+def run_and_wait(command: list[str], run: Run, settings: Settings) -> float:
+    """Run a job; its CPU seconds as the operating system tells its parent."""
+    process = subprocess.Popen(
+        [sys.executable, *command, "--pipeline", "students", "--run-id", run.run_id],
+        env=settings.child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    _pid, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.stdout is not None
+    assert "record" in json.loads(process.stdout.read())
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cpu_is_what_the_operating_system_tells_the_parent(
+    shape: str, settings: Settings, workspace: Workspace, run: Run
+) -> None:
+    burn = BURN.format(0.3)
+    code = STAGE.format(SHAPES[shape].format(burn=burn, code=burn.encode().hex()))
+    told = run_and_wait(["-c", code], run, settings)
+    (job,) = accounts(workspace)
+    assert (job.outcome, job.stage, job.usage.machine) == ("done", "report", "local")
+    assert job.usage.cpu_seconds == pytest.approx(told, rel=0.05)
+    assert 0 < job.usage.memory_byte_seconds <= job.usage.peak_rss_bytes * job.usage.wall_seconds
+    envelope = workspace.stage_run(run, "report")
+    assert envelope is not None
+    assert envelope.usage == job.usage
+
+
+def test_the_shortest_job_that_there_is(settings: Settings, workspace: Workspace, run: Run) -> None:
+    told = run_and_wait(["-m", "noria.jobs.ingest"], run, settings)
+    (job,) = accounts(workspace)
+    assert job.usage.cpu_seconds == pytest.approx(told, rel=0.05)
+    assert job.usage.write_requests >= 4, "raw bytes, table and their manifests"
+    assert job.usage.requests > job.usage.write_requests
+    assert job.usage.stored_bytes > 50_000
+
+
+def test_a_failed_attempt_is_accounted_for_too(workspace: Workspace, run: Run) -> None:
+    def fails(_run: Run, workspace: Workspace) -> Report:
+        workspace.lake.create("x.json", b"12345")
+        raise JobError("no")
+
+    with pytest.raises(JobError):
+        run_stage("report", fails, run, workspace)
+    run_stage("report", lambda _r, _w: Report(html="x.html"), run, workspace)
+    failed, done = accounts(workspace)
+    assert (failed.outcome, done.outcome) == ("failed", "done")
+    assert (failed.usage.stored_bytes, failed.usage.write_requests) == (5, 1)
+    assert done.usage.cpu_seconds < 1, "what this process did before is none of the stage's use"
+
+
+def test_a_stage_is_done_where_its_use_cannot_be_kept(
+    workspace: Workspace, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.lake.create("metering", b"a file where the folder should be")
+    path = run_stage("report", lambda _r, _w: Report(html="x.html"), run, workspace)
+    assert workspace.lake.exists(path)
+    assert "what report used could not be kept" in caplog.text
+
+
+def test_what_jobs_elsewhere_used_belongs_to_the_stage(workspace: Workspace, run: Run) -> None:
+    ended = datetime.now(UTC)
+    batch = Usage(wall_seconds=60, cpu_seconds=0, peak_rss_bytes=0, vcpu_seconds=720, machine="synapse")
+    use = JobUse(ended - timedelta(seconds=60), ended, batch)
+    with_batch = replace(workspace, elsewhere=[use.of(run, "explore", "done")])
+    run_stage("explore", lambda _r, _w: Report(html="x.html"), run, with_batch)
+    envelope = workspace.stage_run(run, "explore")
+    assert envelope is not None
+    own, elsewhere = sorted(accounts(workspace), key=lambda job: job.usage.machine)
+    assert (own.usage.machine, elsewhere.usage) == ("local", batch)
+    assert envelope.usage.machine == "synapse"
+    assert envelope.usage.vcpu_seconds == pytest.approx(720 + own.usage.vcpu_seconds)
+    assert envelope.usage.wall_seconds >= 60
+
+
+def test_a_node_of_several_accounts_for_itself_and_the_stage_for_all(workspace: Workspace, run: Run) -> None:
+    node = {"WORLD_SIZE": "3", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
+    spread = replace(workspace, settings=Settings.from_env(node, home=workspace.settings.home))
+    with Metering("train", run, spread) as stage:
+        pass
+    assert not accounts(workspace)
+    assert stage.usage.vcpu_seconds == pytest.approx(3 * available_cores() * stage.usage.wall_seconds, abs=0.01)
+    with Metering("train", run, spread, is_node=True) as metering:
+        metering.has_failed = True
+    (job,) = accounts(workspace)
+    assert job.outcome == "failed"
+    assert job.usage.vcpu_seconds == pytest.approx(available_cores() * job.usage.wall_seconds, abs=0.01)
+
+
+def test_a_job_that_the_platform_ends_says_what_it_used_until_then(workspace: Workspace, run: Run) -> None:
+    with pytest.raises(SystemExit), ended_by_sigterm(), Metering("search-ridge", run, workspace):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert [job.outcome for job in accounts(workspace)] == ["killed"]
+
+
+def test_a_job_that_died_is_accounted_for_by_its_parent_once(workspace: Workspace, run: Run) -> None:
+    ended = datetime.now(UTC)
+    usage = Usage(wall_seconds=2, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=4)
+    use = JobUse(ended - timedelta(seconds=2), ended, usage)
+    keep_failure("report", JobError("killed"), run, workspace, use)
+    assert [(job.outcome, job.usage) for job in accounts(workspace)] == [("killed", usage)]
+    run_stage("report", lambda _r, _w: Report(html="x.html"), run, workspace)
+    keep_failure("report", JobError("killed after its record"), run, workspace, use)
+    assert len(accounts(workspace)) == 2
