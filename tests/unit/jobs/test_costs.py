@@ -238,7 +238,8 @@ def test_a_step_that_is_killed_again_and_again_leaves_a_day_old_or_new_and_compl
     jobs: Jobs, workspace: Workspace, home: Path
 ) -> None:
     use(workspace, YESTERDAY)
-    deliver(home / "lake" / "exports" / "costs", Month(YESTERDAY.replace(day=1), rows=60, parts=1), datetime.now(UTC))
+    settled_at = datetime.now(UTC) + timedelta(days=1)
+    deliver(home / "lake" / "exports" / "costs", Month(YESTERDAY.replace(day=1), rows=60, parts=1), settled_at)
     for step in ("meter", "ingest", "report"):
         seen, code, writes = [state(workspace)], -signal.SIGKILL, 1
         while code == -signal.SIGKILL:
