@@ -112,7 +112,7 @@ def _read(since: date, until: date, today: date, workspace: Workspace) -> _Found
     from noria.costs.metering import metered_rows
     from noria.costs.sheet import load_sheet
     from noria.costs.summary import BREAKDOWNS
-    from noria.costs.sums import COST, CURRENCY
+    from noria.costs.sums import COST, CURRENCY, with_currency
     from noria.costs.table import METERING, open_costs
 
     columns = (COST, CURRENCY, focus.ORIGIN, focus.VCPU_SECONDS, focus.CPU_SECONDS, *BREAKDOWNS.values())
@@ -128,7 +128,7 @@ def _read(since: date, until: date, today: date, workspace: Workspace) -> _Found
     sheet = load_sheet(workspace.settings.costs_file)
     metered = {day: metered_rows(workspace, day, sheet).select(columns) for day in missing}
     live = {day: rows for day, rows in metered.items() if rows.num_rows}
-    return _Found(since, until, pa.concat_tables([table, *live.values()]), tuple(live))
+    return _Found(since, until, with_currency(pa.concat_tables([table, *live.values()])), tuple(live))
 
 
 def _by_currency(by: str, rows: pa.Table) -> dict[str, _Currency]:

@@ -21,7 +21,7 @@ from noria.costs.recommendations import Recommendation, recommend
 from noria.costs.reconcile import COLUMNS, Reconciliation, reconcile
 from noria.costs.runs import RunCost, run_costs
 from noria.costs.sheet import PriceSheet, load_sheet
-from noria.costs.sums import COST, CURRENCY, ZERO, currencies, days_from, estimates, total, totals, where
+from noria.costs.sums import COST, CURRENCY, ZERO, currencies, days_from, estimates, total, totals, where, with_currency
 from noria.costs.table import METERING, open_costs, open_metered
 from noria.errors import NoriaError
 from noria.pipeline import find_pipelines, load_pipeline
@@ -169,7 +169,7 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     """
     sheet = load_sheet(workspace.settings.costs_file)
     since, until = day - timedelta(days=DAYS - 1), day + timedelta(days=1)
-    costs = open_costs(workspace).read(since, until, COLUMNS)
+    costs = with_currency(open_costs(workspace).read(since, until, COLUMNS))
     metered = open_metered(workspace).read(since, until, tuple(dict.fromkeys((*COLUMNS, *_RUN_COLUMNS))))
     runs = run_costs(metered)
     known = facts(runs, workspace)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COST = "EffectiveCost"
 """What is added up: what was paid, with what was paid in advance spread over what it is used for."""
-CURRENCY = "BillingCurrency"
+CURRENCY, NO_CURRENCY = "BillingCurrency", "(no currency)"
 ZERO = Decimal(0)
 
 
@@ -72,11 +72,21 @@ def invoices(table: pa.Table) -> pa.Table:
     return _filtered(table, pc.not_equal(table[focus.ORIGIN], METERING))
 
 
-def currencies(table: pa.Table) -> list[str]:
-    """Those that there are amounts in."""
+def with_currency(table: pa.Table) -> pa.Table:
+    """The rows, those whose charge names no currency under a name of their own, so that none is lost."""
     import pyarrow.compute as pc
 
-    return sorted(pc.unique(table[CURRENCY]).drop_null().to_pylist())
+    if not table[CURRENCY].null_count:
+        return table
+    number = table.schema.get_field_index(CURRENCY)
+    return table.set_column(number, table.schema.field(number), pc.fill_null(table[CURRENCY], NO_CURRENCY))
+
+
+def currencies(table: pa.Table) -> list[str]:
+    """Those that there are amounts in, of rows `with_currency`."""
+    import pyarrow.compute as pc
+
+    return sorted(pc.unique(table[CURRENCY]).to_pylist())
 
 
 def _filtered(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:

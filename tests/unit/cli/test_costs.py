@@ -57,6 +57,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workspace,
         nodes("1", "0.60", day=day, x_Stage="train"),
         bill("[bold]Vault[/bold]", "1", "10K", "7.00", day=day, BillingCurrency="EUR"),
+        bill("Vault", "1", "10K", "1.00", day=day, BillingCurrency=None),
     )
     return home
 
@@ -81,8 +82,9 @@ def test_json_is_one_object_with_currencies_apart_and_today_priced_now(
 ) -> None:
     found = told(home, capsys)
     assert found["priced_now"] == [str(today())]
-    eur, usd = found["currencies"]
+    none, eur, usd = found["currencies"]
     assert (eur["currency"], float(eur["total"])) == ("EUR", 7.0)
+    assert (none["currency"], float(none["total"])) == ("(no currency)", 1.0)
     assert usd["currency"] == "USD" and float(usd["total"]) == pytest.approx(0.80, abs=1e-5), "both jobs, each once"
     (line, *_) = usd["lines"]
     assert (line["pipeline"], line["vcpu_seconds"], line["cpu_seconds"]) == ("students", 2000, 1000)
@@ -101,13 +103,13 @@ def test_json_is_one_object_with_currencies_apart_and_today_priced_now(
 def test_costs_are_told_apart_as_asked(
     home: Path, capsys: pytest.CaptureFixture[str], by: str, names: list[str]
 ) -> None:
-    usd = told(home, capsys, "--by", by)["currencies"][1]
+    usd = told(home, capsys, "--by", by)["currencies"][2]
     assert {line[by] for line in usd["lines"]} <= set(names)
     assert names[0] in {line[by] for line in usd["lines"]}
 
 
 def test_days_are_in_their_order(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    usd = told(home, capsys, "--by", "day")["currencies"][1]
+    usd = told(home, capsys, "--by", "day")["currencies"][2]
     assert [line["day"] for line in usd["lines"]] == [str(today() - timedelta(days=1)), str(today())]
 
 

@@ -50,6 +50,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         nodes("3", "1.20", day=BEFORE, **of_run(1)),
         bill("Key Vault", "1", "10K", "0.03", day=BEFORE),
         bill("Bandwidth", "1", "1 GB", "0.50", "students", day=BEFORE, BillingCurrency="EUR"),
+        bill("Bandwidth", "1", "1 GB", "0.20", day=BEFORE, BillingCurrency=None),
         estimate("local", "40", "2.00", x_CpuSeconds=72_000.0, x_VcpuSeconds=144_000.0, **of_run(2)),
         estimate("local", "2", "0.10", **of_run(2, "ingest")),
         *(estimate("local", "2", f"0.0{i}", "taxis", **of_run(i)) for i in range(3, 8)),
@@ -75,7 +76,9 @@ def test_the_day_the_one_before_and_the_month(usd: CurrencySummary) -> None:
 
 
 def test_currencies_are_apart(summary: Summary) -> None:
-    assert [(c.currency, c.month) for c in summary.currencies] == [("USD", Decimal("3.58")), ("EUR", Decimal("0.5"))]
+    assert [(c.currency, c.month) for c in summary.currencies] == [
+        ("USD", Decimal("3.58")), ("EUR", Decimal("0.5")), ("(no currency)", Decimal("0.2")),
+    ]  # fmt: skip
     assert summary.currencies[1].budgets == (), "budgets are in the sheet's currency"
 
 
