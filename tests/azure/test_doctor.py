@@ -38,7 +38,7 @@ HANG_SECONDS = 60
 SUBJECTS = [
     *("python", "packages", "disk", "profile", "mail", "pipelines"),
     *CONNECTIONS,
-    *("identity", "clock", "lake", "lock", "synapse"),
+    *("identity", "clock", "lake", "lock", "outbox", "synapse"),
     *("azureml", "compute", "quota", "environment", "datastore", "mlflow", "costs", "keys", "registry", "ledger"),
 ]
 OF_NOBODY = {"keys"}

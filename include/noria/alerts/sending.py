@@ -81,7 +81,7 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None])
         now: The present time, in UTC.
         confirm: Raises where another process may be sending by now.
     """
-    trouble = _trouble(lake)
+    trouble = server_trouble(lake)
     if trouble is not None and now < trouble.next_try:
         return Delivered(trouble=trouble.why)
     due = _bundled(lake, _waiting(lake), now)
@@ -207,7 +207,8 @@ def _waiting(lake: Lake) -> list[Letter]:
     return letters
 
 
-def _trouble(lake: Lake) -> ServerTrouble | None:
+def server_trouble(lake: Lake) -> ServerTrouble | None:
+    """What is wrong with the server, if the last try failed."""
     try:
         return ServerTrouble.model_validate_json(lake.read(SERVER))
     except (FileNotFoundError, ValidationError):

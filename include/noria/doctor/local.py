@@ -15,6 +15,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from noria.doctor import outbox
 from noria.doctor.finding import Verdict
 from noria.doctor.local_promotions import check_keys, check_ledger, check_registry
 from noria.doctor.probe import probe
@@ -105,6 +106,12 @@ def check_lake(settings: Settings) -> Verdict:
     return "ok", f"{lake.root} can be written", ""
 
 
+def check_outbox(settings: Settings) -> Verdict:
+    """Mails do not wait for good."""
+    workspace = Workspace.open(settings)
+    return outbox.check_outbox(workspace.lake, workspace.clock())
+
+
 def check_mail(settings: Settings, connection: str | None = None) -> Verdict:
     """The mail server that alerts go to takes connections.
 
@@ -178,5 +185,6 @@ CHECKS: dict[str, Callable[[Settings], Verdict]] = {
     "registry": check_registry,
     "ledger": check_ledger,
     "mail": check_mail,
+    "outbox": check_outbox,
     "pipelines": check_pipelines,
 }

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 
 from noria.azure import COSTS, LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
@@ -19,6 +20,7 @@ from noria.doctor.azure.models import Models
 from noria.doctor.azure.synapse import check_pool, pool_resource
 from noria.doctor.finding import Finding, Verdict
 from noria.doctor.local_promotions import check_registry
+from noria.doctor.outbox import check_outbox
 from noria.doctor.together import Check, together
 from noria.errors import InputError
 from noria.ledger import PATH as LEDGER
@@ -93,7 +95,12 @@ def _lake_checks(settings: Settings, connections: Connections, after: tuple[str,
         Check("clock", resource, partial(check_clock, settings.lake_url, lake)),
         Check("lake", resource, partial(check_lake, settings.lake_url, lake), after),
         Check("lock", resource, partial(check_lock, settings.lake_url, lake), (*after, "lake")),
+        Check("outbox", resource, partial(_check_outbox, settings, lake), (*after, "lake")),
     ]
+
+
+def _check_outbox(settings: Settings, lake: AzureConnection | None) -> Verdict:
+    return check_outbox(reached(settings.lake_url, lake), datetime.now(UTC))
 
 
 def _promotion_checks(settings: Settings, connections: Connections, who: Mapping[str, tuple[str, ...]]) -> list[Check]:

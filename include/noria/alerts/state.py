@@ -1,0 +1,57 @@
+"""How the outbox stands: what waits and why, and what nobody can be given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from noria.alerts.folding import ARRIVED, UNREADABLE, WAITING
+from noria.alerts.letters import Letter
+from noria.alerts.sending import UNDELIVERABLE, server_trouble
+from noria.lake import Lake
+
+
+@dataclass(frozen=True)
+class OutboxState:
+    """What stands in the outbox.
+
+    Attributes:
+        arrived: Letters that nobody has looked at yet.
+        held: Letters that wait for the end of quiet hours.
+        overdue: Letters that should have been sent by now.
+        undeliverable: Paths of letters that were given up, and of files that nobody can read.
+        trouble: Why the server cannot be used, and since when.
+    """
+
+    arrived: int
+    held: int
+    overdue: int
+    undeliverable: tuple[str, ...]
+    trouble: str = ""
+
+
+def look(lake: Lake, now: datetime) -> OutboxState:
+    """Read how the outbox stands, and change nothing.
+
+    Raises:
+        StorageError: The lake cannot be read.
+    """
+    letters = [letter for path in list(lake.list(WAITING)) if (letter := _read(lake, path))]
+    held = sum(letter.tries == 0 and letter.due_at > now for letter in letters)
+    trouble = server_trouble(lake)
+    return OutboxState(
+        arrived=sum(1 for _ in lake.list(ARRIVED)),
+        held=held,
+        overdue=len(letters) - held,
+        undeliverable=(*lake.list(UNDELIVERABLE), *lake.list(UNREADABLE)),
+        trouble=f"since {trouble.since:%Y-%m-%d %H:%M} UTC: {trouble.why}" if trouble else "",
+    )
+
+
+def _read(lake: Lake, path: str) -> Letter | None:
+    try:
+        return Letter.model_validate_json(lake.read(path))
+    except (FileNotFoundError, ValidationError):  # sent meanwhile, or put aside by the next who sends
+        return None
