@@ -442,8 +442,9 @@ class _Mirror:
         """Data files of a table that do not fit into memory many at a time."""
         import pyarrow as pa
 
-        known = pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes"]).to_pylist()
-        return {urllib.parse.unquote(row["path"]) for row in known if row["size_bytes"] > _SMALL_BYTES}
+        known = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()  # others load pandas
+        sizes = zip(known["path"].to_pylist(), known["size_bytes"].to_pylist(), strict=True)
+        return {urllib.parse.unquote(path) for path, size in sizes if size > _SMALL_BYTES}
 
     def _link(self, file: str) -> bool:
         """Like `_fetch`, for a file that is not to pass through memory, nor to be copied where a link will do."""
