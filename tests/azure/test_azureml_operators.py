@@ -173,6 +173,29 @@ def test_the_result_of_a_sweep_is_its_best_trial(twin: Twin, workspace: Workspac
     assert task.resume({}, event(defer(task))) == trials[1]
 
 
+def test_a_sweep_ends_by_its_cap_and_keeps_the_best(twin: Twin, workspace: Workspace) -> None:
+    """Eight vCPU-seconds on one node of four are two seconds; a sweep that somebody has cancelled has no result."""
+    twin.set("management", command="sleep 1")
+    tasks = []
+    for cap in (8, 8000):
+        workspace.create_run("students", f"{RUN}-{cap}", overrides={"tuning.max_vcpu_seconds": str(cap)})
+        options = {"pipeline": "students", "run_id": f"{RUN}-{cap}", "estimator": "ridge", "concurrent": 1}
+        tasks.append(AzureMLSweepOperator(task_id="s", **options))
+    capped, other = tasks
+    cancelled = defer(other)
+    AzureMLHook().get_conn().cancel(cancelled.job["job_id"])
+    with pytest.raises(JobError, match="cancelled"):
+        other.resume({}, event(cancelled))
+    ended = event(defer(capped))
+    assert ended["state"] == "cancelled"
+    with pytest.raises(AirflowFailException, match="no trial of ridge left a score"):
+        capped.resume({}, ended)
+    best = {"params": {"alpha": 1.0}, "score": 0.8}
+    path = f"runs/students/{capped.run_id}/search/ridge/{capped._search_key({})}/0.json"
+    workspace.lake.create(path, json.dumps(best).encode())
+    assert capped.resume({}, ended) == {**best, "stopped_by": "cap"}
+
+
 def test_partitions_end_in_a_folder_of_the_lake(twin: Twin, workspace: Workspace) -> None:
     twin.set("management", command='echo "[\\"{}\\"]" > "$HOME/../../../$AZUREML_RUN_ID.rows.json"')  # one row
     workspace.lake.create("partitions/a.parquet", b"")

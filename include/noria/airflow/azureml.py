@@ -156,7 +156,8 @@ class AzureMLSweepOperator(AzureMLJobOperator):
         )
 
     The space is that of pipeline.yaml; what Azure ML cannot say fails the task before anything is submitted. The result
-    is the best trial: `{"estimator", "params", "metric", "score", "seconds"}`.
+    is the best trial: `{"estimator", "params", "metric", "score", "seconds"}`. A sweep that Azure ML has ended by the
+    pipeline's `tuning.max_vcpu_seconds` has the best one so far, and says `"stopped_by": "cap"`.
 
     Args:
         estimator: A family of the pipeline's estimators.
@@ -204,6 +205,19 @@ class AzureMLSweepOperator(AzureMLJobOperator):
         )
         name, tags = job_name(run, f"{stage}-{key}"), job_tags(run, stage)
         return jobs.submit_search(search, run, workspace.settings, name=name, tags=tags)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> Any:
+        """The best trial; also of a sweep that has reached its cap."""
+        with final_errors():
+            run, _ = self._open()
+            if event["state"] != "cancelled" or run.pipeline.tuning.max_vcpu_seconds is None:
+                return super().resume(context, event)
+            job = RemoteJob(**event["job"])
+            if not jobs(required_connection(job.conn_id)).has_timed_out(job.job_id):
+                return super().resume(context, event)
+            self.log.warning("the sweep has reached its cap (tuning.max_vcpu_seconds); its best trial so far is taken")
+            best: dict[str, object] = super().resume(context, {**event, "state": "succeeded"})
+            return {**best, "stopped_by": "cap"}
 
     def finish(self, job: RemoteJob, context: Context) -> dict[str, object]:
         """The best trial."""

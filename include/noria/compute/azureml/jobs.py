@@ -6,6 +6,7 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from noria.compute.azureml.frame import Frame, frame, node_count
 from noria.compute.azureml.names import attempt_name, safe_name
 from noria.compute.azureml.parallel import Partitions, partitions_job
 from noria.compute.azureml.states import is_final, is_lost, may_pass, state_of
-from noria.compute.azureml.sweep import Search, search_space, sweep_job
+from noria.compute.azureml.sweep import Search, limit_seconds, search_space, sweep_job
 from noria.compute.azureml.use import machine_of, use_of, vcpus_of
 from noria.compute.remote import JobStatus, JobUse
 from noria.errors import InputError, NoriaError
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _CANCEL_ATTEMPTS = 3
 _LOG_BYTES = 2**20
 """Of a log that is read at once."""
+_ALMOST = 0.95
+"""Of a time limit: two clocks say when a job began."""
 _STUDIO = {"AzureChinaCloud": "https://studio.ml.azure.cn", "AzureUSGovernment": "https://ml.azure.us"}
 # The first file that is there: of the first node, of a sweep, of a pipeline (the SDK's JobLogPattern).
 _DRIVER_LOGS = (
@@ -80,8 +83,12 @@ class AzureMLJobs(Renewing):
 
         Raises:
             SpecError: Something of the search cannot be said to Azure ML; nothing was submitted.
+            InputError: Its cap cannot be kept; nothing was submitted.
         """
         search_space(search)
+        if run.pipeline.tuning.max_vcpu_seconds is not None:
+            search = replace(search, node_vcpus=self._node_vcpus())
+            limit_seconds(search, run.pipeline.tuning)
         return self._submit(lambda given: sweep_job(given, search, run), run, settings, name=name, tags=tags)
 
     def submit_partitions(
@@ -150,6 +157,21 @@ class AzureMLJobs(Renewing):
             machine = machine_of(self._client, self._connection.require("compute"))
             vcpus = vcpus_of(self._client, machine)
             return use_of(self._details(job_id), machine, vcpus, nodes) if vcpus else None
+
+    @renewing
+    def has_timed_out(self, job_id: str) -> bool:
+        """Whether a sweep that was cancelled had reached its time limit: then nobody else has cancelled it."""
+        with self._explained():
+            limits, details = getattr(self._client.jobs.get(job_id), "limits", None), self._details(job_id)
+        started, ended, limit = details.start_time_utc, details.end_time_utc, getattr(limits, "timeout", None)
+        if started is None or ended is None or not limit:
+            return False
+        return bool((ended - started).total_seconds() >= _ALMOST * limit)
+
+    @renewing
+    def _node_vcpus(self) -> int | None:
+        with self._explained():
+            return vcpus_of(self._client, machine_of(self._client, self._connection.require("compute")))
 
     def link(self, job_id: str) -> str:
         """Its page in Studio."""

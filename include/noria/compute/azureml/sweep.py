@@ -4,6 +4,9 @@ The search spaces of pipeline.yaml are Optuna's kinds: both ends belong to a ran
 Azure ML's mean something else (https://learn.microsoft.com/azure/machine-learning/how-to-tune-hyperparameters):
 `randint(u)` ends before u, `quniform` rounds to multiples of q counted from zero, and the bounds of the logarithmic
 ones are exponents of e. What cannot be said in them is refused before anything is submitted.
+
+A cap in vCPU-seconds (`tuning.max_vcpu_seconds`) becomes a time limit: so long may as many nodes be held as there are
+trials at once. Azure ML counts it from the sweep's start, so waiting for nodes is in it, and cancels trials that run.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from noria.compute.azureml.frame import LONGEST_SECONDS, Frame
-from noria.errors import SpecError
-from noria.pipeline import Dimension, Scalar, greater_is_better
+from noria.errors import InputError, SpecError
+from noria.pipeline import Dimension, Scalar, Tuning, greater_is_better
 from noria.records import Run
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Search:
         stopping: Which trials are ended early, judged by the mean over the folds so far: `bandit` those more than 10 %
             behind the best, `median` those worse than the median of the others; none lets all run to their end.
         trial_seconds: A trial that takes longer is ended.
+        node_vcpus: vCPUs of a node; the cap of the pipeline's tuning needs them.
         key: Folder of the scores, below `search/<estimator>/` of the run; what keeps searches of one run apart.
     """
 
@@ -53,6 +57,7 @@ class Search:
     sampling: Sampling = "random"
     stopping: Stopping | None = None
     trial_seconds: int = 3600
+    node_vcpus: int | None = None
     key: str = ""
 
 
@@ -65,7 +70,7 @@ def sweep_job(frame: Frame, search: Search, run: Run) -> SweepJob:
     from azure.ai.ml.entities import CommandComponent
     from azure.ai.ml.sweep import Objective, RandomSamplingAlgorithm, SweepJob, SweepJobLimits
 
-    space = search_space(search)
+    space, longest = search_space(search), limit_seconds(search, run.pipeline.tuning)
     metric = run.pipeline.primary_metric
     sampling: Any = search.sampling
     if sampling == "random":
@@ -88,10 +93,29 @@ def sweep_job(frame: Frame, search: Search, run: Run) -> SweepJob:
         limits=SweepJobLimits(
             max_total_trials=search.trials,
             max_concurrent_trials=min(search.concurrent, search.trials),
-            timeout=max(LONGEST_SECONDS, math.ceil(4 * run.pipeline.tuning.timeout_seconds)),
-            trial_timeout=search.trial_seconds,
+            timeout=longest,
+            trial_timeout=min(search.trial_seconds, longest),
         ),
     )
+
+
+def limit_seconds(search: Search, tuning: Tuning) -> int:
+    """How long the whole sweep may take.
+
+    Raises:
+        InputError: There is a cap, and nobody knows how many vCPUs a node has.
+    """
+    longest = max(LONGEST_SECONDS, math.ceil(4 * tuning.timeout_seconds))
+    if tuning.max_vcpu_seconds is None:
+        return longest
+    if search.node_vcpus is None:
+        raise InputError(
+            "tuning.max_vcpu_seconds cannot be kept: Azure does not tell how many vCPUs a node of the cluster has",
+            expected="a cluster that the connection's identity may read",
+            remedy="Leave out the cap, or run noria doctor.",
+        )
+    held = search.node_vcpus * min(search.concurrent, search.trials)
+    return min(longest, max(1, math.floor(tuning.max_vcpu_seconds / held)))
 
 
 def search_space(search: Search) -> dict[str, Any]:

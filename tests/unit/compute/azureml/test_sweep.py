@@ -5,10 +5,11 @@ import random
 
 import pytest
 
-from noria.compute.azureml.sweep import Search, point_of, search_space
-from noria.errors import SpecError
+from noria.compute.azureml.frame import LONGEST_SECONDS
+from noria.compute.azureml.sweep import Search, limit_seconds, point_of, search_space
+from noria.errors import InputError, SpecError
 from noria.models.families import FAMILIES
-from noria.pipeline import Dimension
+from noria.pipeline import Dimension, Tuning
 from tests.azure.twin.ml.sweep import DRAWS
 
 
@@ -103,3 +104,17 @@ def test_what_cannot_be_said_is_refused(dimension: Dimension, options: dict[str,
 def test_nothing_to_search_is_refused() -> None:
     with pytest.raises(SpecError, match="nothing to search"):
         search_space(Search("linear", {}, 4))
+
+
+@pytest.mark.parametrize(
+    ("cap", "expected"), [(None, LONGEST_SECONDS), (2400, 300), (2407, 300), (1, 1), (1e9, LONGEST_SECONDS)]
+)
+def test_a_cap_is_the_time_that_all_nodes_together_may_be_held(cap: float | None, expected: int) -> None:
+    """Two nodes of four vCPUs, since there are no more than two trials."""
+    search = Search("ridge", {"x": Dimension(low=0, high=1)}, trials=2, concurrent=3, node_vcpus=4)
+    assert limit_seconds(search, Tuning(max_vcpu_seconds=cap)) == expected
+
+
+def test_a_cap_on_nodes_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(InputError, match="how many vCPUs a node of the cluster has"):
+        limit_seconds(Search("ridge", {"x": Dimension(low=0, high=1)}, trials=2), Tuning(max_vcpu_seconds=9))
