@@ -50,6 +50,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         nodes("3", "1.20", day=BEFORE, **of_run(1)),
         bill("Key Vault", "1", "10K", "0.03", day=BEFORE),
         bill("Bandwidth", "1", "1 GB", "0.50", "students", day=BEFORE, BillingCurrency="EUR"),
+        bill("Bandwidth", "1", "1 GB", "0.70", day=BEFORE, BillingCurrency="EUR"),
         bill("Bandwidth", "1", "1 GB", "0.20", day=BEFORE, BillingCurrency=None),
         estimate("local", "40", "2.00", x_CpuSeconds=72_000.0, x_VcpuSeconds=144_000.0, **of_run(2)),
         estimate("local", "2", "0.10", **of_run(2, "ingest")),
@@ -77,17 +78,20 @@ def test_the_day_the_one_before_and_the_month(usd: CurrencySummary) -> None:
 
 def test_currencies_are_apart(summary: Summary) -> None:
     assert [(c.currency, c.month) for c in summary.currencies] == [
-        ("USD", Decimal("3.58")), ("EUR", Decimal("0.5")), ("(no currency)", Decimal("0.2")),
+        ("USD", Decimal("3.58")), ("EUR", Decimal("1.2")), ("(no currency)", Decimal("0.2")),
     ]  # fmt: skip
     assert summary.currencies[1].budgets == (), "budgets are in the sheet's currency"
 
 
-def test_costs_are_broken_down_the_dearest_first_and_what_has_no_tag_last(usd: CurrencySummary) -> None:
+def test_costs_are_broken_down_the_dearest_first_and_what_has_no_tag_last(
+    usd: CurrencySummary, summary: Summary
+) -> None:
     assert [(line.name, line.day, line.month, line.estimate) for line in usd.by_pipeline] == [
         ("students", Decimal("2.1"), Decimal("3.3"), Decimal("2.1")),
         ("taxis", Decimal("0.25"), Decimal("0.25"), Decimal("0.25")),
         (None, 0, Decimal("0.03"), 0),
     ]
+    assert [line.name for line in summary.currencies[1].by_pipeline] == ["students", None], "though it is dearer"
     assert [line.name for line in usd.by_stage] == ["train", "ingest", None]
     assert [line.name for line in usd.by_service] == ["Local Machine", "Virtual Machines", "Key Vault"]
     for lines in (usd.by_pipeline, usd.by_stage, usd.by_service, usd.by_machine):
