@@ -10,6 +10,7 @@ import pytest
 
 from noria.azure import AzureConnection
 from noria.lake import Lake, open_lake
+from noria.lake.counted import CountedLake
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,5 @@ def reopen(place: Place, tmp_path: Path) -> Callable[[], Lake]:
 
 @pytest.fixture
 def lake(reopen: Callable[[], Lake]) -> Lake:
-    return reopen()
+    """As a stage is given it: counted."""
+    return CountedLake(reopen())
