@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SMALL = "trials=4 tuning.folds=2 evaluation.seeds=2"
 SOURCE = "github://someone/courses/data/StudentsPerformance.csv@main"
 MISSING = "file:///no/such/folder/missing.csv"
+SERVER_ALONE = """
+import sys
+from noria.cli import main
+from noria.launcher.component import COMPONENTS
+
+for name in COMPONENTS.keys() - {"api-server"}:
+    del COMPONENTS[name]
+sys.exit(main())
+"""
+"""`noria` whose launcher starts nothing but Airflow's API server."""
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +218,8 @@ def test_component_that_dies_ends_the_launcher(home: Path, up: Launcher) -> None
 
 def test_port_that_another_server_takes_meanwhile_is_not_mistaken_for_ours(home: Path, up: Launcher) -> None:
     assert up.process.poll() is not None, "the first launcher has this home"
-    with launcher(home) as beaten:
-        port = int(beaten.wait_for_components().url.rpartition(":")[2])
+    with launcher(home, command=(sys.executable, "-c", SERVER_ALONE, "up")) as beaten:
+        port = int(beaten.wait_for_components(1).url.rpartition(":")[2])
         with socket.create_server(("127.0.0.1", port)):
             assert beaten.wait(120) == 1
         assert "api-server ended with exit code" in beaten.output

@@ -77,17 +77,17 @@ class Launcher:
             time.sleep(0.1)
         raise AssertionError(f"no {pattern!r} (exit code {self.process.poll()}) in:\n{self.output}")
 
-    def wait_for_components(self, seconds: float = 60) -> LauncherState:
-        """Wait until all four have been started; they need not be up."""
+    def wait_for_components(self, count: int = 4, seconds: float = 60) -> LauncherState:
+        """Wait until so many have been started, by default all; they need not be up."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             state = LauncherState.load(self.home)
             started = state and state.launcher["pid"] in {process.pid for process in self.tree()}
-            if state and started and len(state.components) == 4:
+            if state and started and len(state.components) == count:
                 self.tree()
                 return state
             time.sleep(0.05)
-        raise AssertionError(f"four components did not start:\n{self.output}")
+        raise AssertionError(f"{count} components did not start:\n{self.output}")
 
     def wait(self, seconds: float = 240) -> int:
         """Wait for its end; the exit code."""
