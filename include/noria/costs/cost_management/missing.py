@@ -63,7 +63,7 @@ def request_missing(workspace: Workspace, days: Sequence[date]) -> Requested:
     """
     client, now = open_client(workspace), workspace.clock().astimezone(UTC)
     keep_export(client, workspace.settings.lake_url, now)
-    delivered = _delivered(workspace, days)
+    delivered = _delivered(workspace)
     missing = [day for day in settled(days, now) if delivered.get(day, _NEVER) < needed(day, now)]
     if not missing:
         return Requested()
@@ -115,9 +115,10 @@ def _run(client: CostClient, wanted: Sequence[tuple[date, date]], free: int) -> 
     return sorted(asked)
 
 
-def _delivered(workspace: Workspace, days: Sequence[date]) -> dict[date, datetime]:
+def _delivered(workspace: Workspace) -> dict[date, datetime]:
     """When the newest delivery that has a day was submitted: one that waits in the lake, or one that the table has."""
-    found = open_costs(workspace).submitted(days)
+    invoiced = open_costs(workspace).invoiced_days()  # estimates stand for other days
+    found = {day: invoiced[day] for day in days if day in invoiced}
     for delivery in deliveries(workspace.lake, ROOT):
         for day in delivery.days:
             found[day] = max(found.get(day, _NEVER), delivery.submitted_at)
