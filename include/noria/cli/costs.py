@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.history:
         _tell_history(since, until, workspace, as_json=args.json)
     else:
-        found = _read(since, until, today, workspace)
+        found = _read(args.by, since, until, today, workspace)
         _print_json(args.by, found) if args.json else _tell(args.by, found)
     return int(ExitCode.OK)
 
@@ -66,7 +67,7 @@ class _Found:
 
     Attributes:
         since, until: First and last day.
-        rows: Of the table, and of days that are not in it.
+        rows: Of the table, and of days that are not in it; those of the same names are one.
         live: Days whose jobs were priced just now.
     """
 
@@ -104,19 +105,19 @@ class _Currency:
         return sorted(lines, key=lambda entry: (entry[0] is None, -entry[1].cost, entry[0] or ""))
 
 
-def _read(since: date, until: date, today: date, workspace: Workspace) -> _Found:
+def _read(by: str, since: date, until: date, today: date, workspace: Workspace) -> _Found:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from noria.costs import focus
     from noria.costs.metering import metered_rows
     from noria.costs.sheet import load_sheet
-    from noria.costs.summary import BREAKDOWNS
-    from noria.costs.sums import COST, CURRENCY, with_currency
+    from noria.costs.sums import with_currency
     from noria.costs.table import METERING, open_costs
 
-    columns = (COST, CURRENCY, focus.ORIGIN, focus.VCPU_SECONDS, focus.CPU_SECONDS, *BREAKDOWNS.values())
-    table = open_costs(workspace).read(since, until + timedelta(days=1), columns)
+    costs, columns = open_costs(workspace), _columns(by)
+    written = (costs.read(first, last + timedelta(days=1), columns) for first, last in _months(since, until))
+    table = pa.concat_tables([_reduced(month, columns) for month in written])
     invoiced = set(table.filter(pc.not_equal(table[focus.ORIGIN], METERING))[focus.DAY].to_pylist())
     there = set(pc.unique(table[focus.DAY]).to_pylist())
     if str(today) not in invoiced:  # what was metered earlier today is metered again, with what has run since
@@ -126,9 +127,34 @@ def _read(since: date, until: date, today: date, workspace: Workspace) -> _Found
     days = [first + timedelta(days=i) for i in range((min(until, today) - first).days + 1)]
     missing = [day for day in days if str(day) not in there]
     sheet = load_sheet(workspace.settings.costs_file)
-    metered = {day: metered_rows(workspace, day, sheet).select(columns) for day in missing}
-    live = {day: rows for day, rows in metered.items() if rows.num_rows}
+    metered = {day: metered_rows(workspace, day, sheet) for day in missing}
+    live = {day: _reduced(rows, columns) for day, rows in metered.items() if rows.num_rows}
     return _Found(since, until, with_currency(pa.concat_tables([table, *live.values()])), tuple(live))
+
+
+def _columns(by: str) -> tuple[str, ...]:
+    """What has to be read: names first, then the figures that are added up."""
+    from noria.costs import focus
+    from noria.costs.summary import BREAKDOWNS
+    from noria.costs.sums import COST, CURRENCY
+
+    names = dict.fromkeys((CURRENCY, focus.ORIGIN, focus.DAY, focus.PIPELINE, BREAKDOWNS[by]))
+    return (*names, COST, focus.VCPU_SECONDS, focus.CPU_SECONDS)
+
+
+def _reduced(rows: pa.Table, columns: tuple[str, ...]) -> pa.Table:
+    """Rows of the same names as one: a year's millions need not be in memory at once."""
+    *names, cost, paid, used = columns
+    sums = rows.select(columns).group_by(names).aggregate([(figure, "sum") for figure in (cost, paid, used)])
+    return sums.rename_columns(list(columns))
+
+
+def _months(since: date, until: date) -> Iterator[tuple[date, date]]:
+    """First and last day of each month's part of a time."""
+    while since <= until:
+        following = (since.replace(day=1) + timedelta(days=31)).replace(day=1)
+        yield since, min(until, following - timedelta(days=1))
+        since = following
 
 
 def _by_currency(by: str, rows: pa.Table) -> dict[str, _Currency]:

@@ -113,6 +113,12 @@ def test_days_are_in_their_order(home: Path, capsys: pytest.CaptureFixture[str])
     assert [line["day"] for line in usd["lines"]] == [str(today() - timedelta(days=1)), str(today())]
 
 
+def test_a_year_is_read_month_by_month_and_no_day_twice(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert costs(home, "--since", f"{today().year - 1}-01-31", "--json") == ExitCode.OK
+    of_year = json.loads(capsys.readouterr().out)["currencies"]
+    assert of_year == told(home, capsys)["currencies"]
+
+
 def test_the_table_says_what_was_priced_just_now_and_names_are_no_markup(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
