@@ -44,7 +44,7 @@ def asking_alert(run: Run, judgement: Judgement, links: Links) -> Alert:
         f"a run waits for approval, since it breaks a budget: {_first(judgement)}",
         kind="approval",
         severity="warning",
-        cause=f"waits: {_bounds(judgement)}",
+        cause=f"run {run.run_id}",  # each question is one of its own
         run_id=run.run_id,
         details=[*judgement.sentences, "No job of it has run. No answer in time is a no."],
         links=links,
