@@ -117,8 +117,7 @@ def _run(client: CostClient, wanted: Sequence[tuple[date, date]], free: int) -> 
 
 def _delivered(workspace: Workspace) -> dict[date, datetime]:
     """When the newest delivery that has a day was submitted: one that waits in the lake, or one that the table has."""
-    invoiced = open_costs(workspace).invoiced_days()  # estimates stand for other days
-    found = {day: invoiced[day] for day in days if day in invoiced}
+    found = open_costs(workspace).invoiced_days()  # not the estimates, which stand for other days
     for delivery in deliveries(workspace.lake, ROOT):
         for day in delivery.days:
             found[day] = max(found.get(day, _NEVER), delivery.submitted_at)
