@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import copy
 import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from noria.azure import COSTS
 from noria.azure.cost_client import CostClient
+from noria.compute.process import ChildJob
 from noria.costs import focus
 from noria.costs.cost_management import (
     NoFocusError,
@@ -28,8 +31,12 @@ from noria.costs.cost_management.budgets import TOTAL, budget_name
 from noria.costs.invoices import ingest
 from noria.costs.sheet import PriceSheet
 from noria.costs.table import open_costs
-from noria.errors import AccessError, InputError, UnavailableError
+from noria.costs.usage import keep_usage
+from noria.doctor.azure.costs import check_costs
+from noria.errors import AccessError, InputError, RefusedError, UnavailableError
+from noria.jobs.costs import STEPS, StepRecord, step_path, work
 from noria.pipeline import Pipeline
+from noria.records import JobUsage, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
 from tests.azure.twin.client import Twin
@@ -68,6 +75,11 @@ class Azure:
         self.requested(*days)
         ingest(self.workspace)
         return self.costs()
+
+    def step(self, step: str) -> StepRecord:
+        """A step of a night, as its job does it."""
+        args = argparse.Namespace(step=step, since=None, until=None, page_url="")
+        return StepRecord.model_validate_json(self.workspace.lake.read(work(args, self.workspace)))
 
     def costs(self) -> dict[str, dict[str, Decimal]]:
         found: dict[str, dict[str, Decimal]] = defaultdict(dict)
@@ -247,6 +259,46 @@ def test_few_runs_are_under_way_at_once(azure: Azure) -> None:
     assert len(azure.runs()) == 4
 
 
+def test_doctor_tells_of_the_export_and_of_its_newest_run(azure: Azure) -> None:
+    connection = azure.workspace.connection(COSTS)
+    assert connection is not None
+    status, said, _ = check_costs(connection)
+    assert (status, "made by the first night" in said) == ("ok", True)
+    azure.bills(status="Failed")
+    azure.requested(NOVEMBER[0])
+    status, said, remedy = check_costs(connection)
+    assert status == "warn" and f"export {azure.client.export_name}" in said and "is Failed" in said
+    assert "Cost Management, Exports" in remedy
+
+
+def test_the_twin_takes_only_what_the_sdk_knows(azure: Azure) -> None:
+    azure.requested(NOVEMBER[0])
+    kept = azure.client.export()
+    assert kept is not None
+    kept["properties"].pop("nextRunTimeEstimate")
+
+    def refused(key: str, value: Any, said: str) -> None:
+        *folders, last = key.split(".")
+        body = copy.deepcopy({"properties": kept["properties"], "eTag": kept["eTag"]})
+        place: dict[str, Any] = body
+        for folder in folders:
+            place = place[folder]
+        place[last] = value
+        if value is None:
+            del place[last]
+        with pytest.raises(RefusedError, match=said):
+            azure.client.put_export(body)
+
+    refused("properties.definition.type", "FocusCosts", "FocusCost")
+    refused("properties.definition.dataSet.configuration.version", "1.0", "no such key")
+    refused("properties.deliveryInfo.destination.container", None, "container: missing")
+    refused("properties.partitionData", "yes", "expected bool")
+    refused("properties.nextRunTimeEstimate", "2026-11-22T00:00:00Z", "only the service sets it")
+    refused("properties.schedule.recurrencePeriod.from", "2026-11-01T00:00:00Z", "must be in the future")
+    assert len(azure.twin.wrong_bodies()) == 5
+    refused("eTag", '"stale"', "eTag does not match")
+
+
 # Where there is no export
 
 
@@ -415,3 +467,33 @@ def test_budgets_are_kept_in_line_with_the_specs_and_no_others_are_touched(azure
     assert kept()[budget_name("pupils")]["timePeriod"]["startDate"].startswith("2026-11-01")
     budgets(azure)
     assert kept().keys() == others
+
+
+@pytest.mark.usefixtures("no_budgets")
+def test_a_whole_night_through_the_job(azure: Azure) -> None:
+    now = datetime.now(UTC)
+    invoiced, last = now.date() - timedelta(days=3), now.date() - timedelta(days=1)
+    azure.at(now)
+    azure.bills(charge(invoiced, "7.77", tags=TAGS))
+    usage = Usage(wall_seconds=10, cpu_seconds=9, peak_rss_bytes=1, vcpu_seconds=3600)
+    for day in (invoiced, last):
+        began = datetime.combine(day, time(12), UTC)
+        facts = {"pipeline": "students", "run_id": "r1", "stage": "train", "outcome": "done", "usage": usage}
+        ended = {"started_at": began, "finished_at": began + timedelta(seconds=10)}
+        keep_usage(JobUsage.model_validate(facts | ended), azure.workspace.lake)
+
+    # One step as Airflow runs it; what is in the connection reaches the job through a pipe.
+    settings, credentials = azure.workspace.settings, dict(azure.workspace.credentials)
+    assert ChildJob("costs", ["meter"], settings, credentials=credentials).run() == step_path("meter")
+    for step in list(STEPS)[1:]:
+        done = azure.step(step)
+    assert done.days[-1] == last, "a page for the last day"
+
+    costs = {row[focus.DAY]: (row[focus.ORIGIN], row["BilledCost"]) for row in azure.rows() if row[focus.STAGE]}
+    assert costs[str(invoiced)] == ("invoice", Decimal("7.77"))
+    assert costs[str(last)][0] == "metering"
+    page = azure.workspace.lake.read(f"reports/costs/{last}.html").decode()
+    assert "7.77" in page
+    before = azure.version()
+    assert [azure.step(step).days for step in ("meter", "export", "ingest")] == [(), (), ()]
+    assert azure.version() == before
