@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 ROOT = "exports/costs"
 SETTLING = timedelta(days=1)
 """For so long after its end charges of a day still come in; until then its estimates tell more than an invoice."""
+_SWITCHED = timedelta(days=3)
+"""An export that has delivered nothing for so long, while another one has, was replaced by that one."""
 _MANIFEST = "manifest.json"
 _READS_AT_ONCE = 16
 
@@ -47,6 +49,7 @@ class Delivery:
         first, last: Days (UTC) that it has rows of.
         submitted_at: When the run was submitted.
         parts: Lake path of each file, with the number of its rows where it is told.
+        scope: What the export is of, such as a subscription, where it is told.
     """
 
     path: str
@@ -54,6 +57,7 @@ class Delivery:
     last: date
     submitted_at: datetime
     parts: tuple[tuple[str, int | None], ...]
+    scope: str = ""
 
     @property
     def days(self) -> tuple[date, ...]:
@@ -101,7 +105,7 @@ def ingest(workspace: Workspace, root: str = ROOT) -> Ingested:
     found, stands = _look(workspace.lake, root), table.invoiced_days()
     written: set[date] = set()
     empty: set[date] = set()
-    refused = list(found.refused)
+    refused = [*found.refused, *_rivals(found.whole)]
     for delivery in found.whole:
         newer = [day for day in delivery.days if _is_newer(delivery, day, stands)]
         if not newer:
@@ -162,6 +166,18 @@ def _fetched(delivery: Delivery, lake: Lake) -> Iterator[list[Part]]:
         yield [Part(path, stack.enter_context(lake.local(path)), rows) for path, rows in delivery.parts]
 
 
+def _rivals(whole: Sequence[Delivery]) -> list[str]:
+    """A complaint where exports of several scopes deliver: a day is replaced whole, so one would hide the other."""
+    newest: dict[str, datetime] = {}
+    for delivery in whole:
+        newest[delivery.scope] = max(delivery.submitted_at, newest.get(delivery.scope, delivery.submitted_at))
+    latest = max(newest.values(), default=None)
+    scopes = sorted(scope for scope, at in newest.items() if latest and scope and latest - at < _SWITCHED)
+    if len(scopes) < 2:
+        return []
+    return [f"exports of {len(scopes)} scopes deliver here, and each replaces the other's days: {', '.join(scopes)}"]
+
+
 def _gaps(stands: Mapping[date, datetime]) -> tuple[date, ...]:
     if not stands:
         return ()
@@ -208,6 +224,7 @@ class _RunInfo(_Facts):
 
 class _ExportConfig(_Facts):
     type: str = "FocusCost"
+    resource_id: str = ""
 
 
 class _DeliveryConfig(_Facts):
@@ -273,7 +290,8 @@ def _understood(path: str, data: bytes, sizes: Mapping[str, int]) -> tuple[Deliv
         if name not in sizes or blob.byte_count not in (None, sizes[name])
     ]
     parts = tuple((name, blob.data_row_count) for name, blob in zip(names, manifest.blobs, strict=True))
-    return Delivery(path, run.start_date, run.end_date, run.submitted_time, parts), "; ".join(lacking)
+    scope = manifest.export_config.resource_id.lower().partition("/providers/microsoft.costmanagement/")[0]
+    return Delivery(path, run.start_date, run.end_date, run.submitted_time, parts, scope), "; ".join(lacking)
 
 
 def _check(path: str, manifest: _Manifest) -> None:

@@ -156,10 +156,12 @@ class CostTable:
         """
         where = [(focus.DAY, ">=", since.isoformat()), (focus.DAY, "<", until.isoformat())]
         with delta.scan(self._lake, self._path, where, self._tmp) as rows:
-            if rows is not None:
-                return rows.to_table(columns=None if columns is None else list(columns))
-        empty = focus.schema().empty_table()
-        return empty if columns is None else empty.select(list(columns))
+            there = focus.schema() if rows is None else rows.schema
+            wanted = _schema_of(columns or dict.fromkeys([*there.names, *focus.schema().names]), there)
+            if rows is None:
+                return wanted.empty_table()
+            known = rows.to_table(columns=[name for name in wanted.names if name in there.names])
+        return _with_all(known, wanted)
 
     def columns(self) -> pa.Schema | None:
         """Columns that the table has, those of `focus.schema()` and what deliveries had besides; none without a table.
@@ -224,6 +226,23 @@ def _schema(fields: Iterable[pa.Field]) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(list(fields))
+
+
+def _schema_of(columns: Iterable[str], there: pa.Schema) -> pa.Schema:
+    """These columns as a table has them, or as it would, had it been made today."""
+    today = focus.schema()
+    return _schema(there.field(name) if name in there.names else today.field(name) for name in columns)
+
+
+def _with_all(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """The same rows with all columns: a table that an earlier release made may lack some."""
+    import pyarrow as pa
+
+    lacking = {name for name in wanted.names if name not in rows.schema.names}
+    columns = [
+        pa.nulls(rows.num_rows, wanted.field(name).type) if name in lacking else rows[name] for name in wanted.names
+    ]
+    return pa.table(columns, schema=wanted)
 
 
 def _summing(rows: Iterable[pa.RecordBatch], sums: dict[str, dict[str, Decimal]]) -> Iterator[pa.RecordBatch]:

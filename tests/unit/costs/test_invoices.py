@@ -202,6 +202,16 @@ def test_names_of_parts_lead_nowhere_else(workspace: Workspace, root: Path) -> N
     assert ingest(workspace).written == (DAYS[0],)
 
 
+def test_exports_of_two_scopes_are_told(workspace: Workspace, root: Path) -> None:
+    """Each would hide the other's charges. One that took the other's place is none of that."""
+    for number, hours in enumerate((0, 100, 101)):
+        manifest = deliver(root, many(DAYS[number : number + 1], 1), LATER + timedelta(hours=hours))
+        scope = f"/subscriptions/{number}/providers/Microsoft.CostManagement/exports/noria-costs"
+        change(manifest, exportConfig__resourceId=scope)
+    (problem,) = ingest(workspace).refused
+    assert "exports of 2 scopes" in problem and problem.endswith("days: /subscriptions/1, /subscriptions/2")
+
+
 # What a night costs
 
 

@@ -111,6 +111,20 @@ def test_the_history_tells_what_was_restated(table: CostTable) -> None:
     assert sorted(before["BilledCost"].to_pylist()) == [Decimal("0.1"), Decimal("0.2"), 5]
 
 
+def test_a_table_of_an_earlier_release_has_no_values_in_columns_that_came_later(
+    table: CostTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = focus.schema()
+    with monkeypatch.context() as patch:
+        patch.setattr(focus, "schema", lambda: whole.remove(whole.get_field_index(focus.MACHINE)))
+        put(table, "metering", DAYS[:1], "1", AT)
+    assert table.read(DAYS[0], DAYS[1], [focus.MACHINE, "BilledCost"]).to_pylist() == [
+        {focus.MACHINE: None, "BilledCost": 1}
+    ]
+    put(table, "metering", DAYS[1:2], "1", AT)
+    assert set(table.read(DAYS[0], DAYS[2]).schema.names) == set(whole.names)
+
+
 # Other programs
 
 
