@@ -148,11 +148,11 @@ def test_what_jobs_elsewhere_used_belongs_to_the_stage(workspace: Workspace, run
 def test_a_node_of_several_accounts_for_itself_and_the_stage_for_all(workspace: Workspace, run: Run) -> None:
     node = {"WORLD_SIZE": "3", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
     spread = replace(workspace, settings=Settings.from_env(node, home=workspace.settings.home))
-    with Metering("train", run, spread) as stage:
+    with Metering("train", "students", "r1", spread) as stage:
         pass
     assert not accounts(workspace)
     assert stage.usage.vcpu_seconds == pytest.approx(3 * available_cores() * stage.usage.wall_seconds, abs=0.01)
-    with Metering("train", run, spread, is_node=True) as metering:
+    with Metering("train", "students", "r1", spread, is_node=True) as metering:
         metering.has_failed = True
     (job,) = accounts(workspace)
     assert job.outcome == "failed"
@@ -160,7 +160,7 @@ def test_a_node_of_several_accounts_for_itself_and_the_stage_for_all(workspace: 
 
 
 def test_a_job_that_the_platform_ends_says_what_it_used_until_then(workspace: Workspace, run: Run) -> None:
-    with pytest.raises(SystemExit), ended_by_sigterm(), Metering("search-ridge", run, workspace):
+    with pytest.raises(SystemExit), ended_by_sigterm(), Metering("search-ridge", "students", "r1", workspace):
         os.kill(os.getpid(), signal.SIGTERM)
     assert [job.outcome for job in accounts(workspace)] == ["killed"]
 
