@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -15,6 +16,7 @@ from noria.alerts.letters import SHOWN_RUNS, Cause, Letter, Over, news_of, toget
 from noria.alerts.quiet import quiet_until
 from noria.lake import Lake
 from noria.pipeline.alerts import SEVERITIES
+from noria.records.base import Record
 from noria.workspace import safe_run_id, to_json
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ FOLD_FOR = timedelta(hours=24)
 """How long repeats are folded after a mail; after that the next one is news again."""
 STOPS: frozenset[Kind] = frozenset({"failed run", "failed validation", "budget"})
 """Ways in which a run ends badly: of one run, the first one is told."""
+R = TypeVar("R", bound=Record)
 _STAMP = "%Y%m%dT%H%M%S%f"
 
 
@@ -35,7 +38,10 @@ def fold(lake: Lake, now: datetime) -> None:
     for path in lake.list(CAUSES):
         if _opened_at(path) + FOLD_FOR <= now:
             _close(lake, path, now, None)
-    arrived = [(path, read) for path in lake.list(ARRIVED) if (read := _read_arrived(lake, path))]
+    kinds: list[tuple[str, type[Over] | type[Letter]]] = [
+        (path, Over if path.endswith(OVER) else Letter) for path in lake.list(ARRIVED)
+    ]
+    arrived = [(path, read) for path, kind in kinds if (read := read_or_put_aside(lake, path, kind))]
     for is_over, group in itertools.groupby(arrived, key=lambda pair: isinstance(pair[1], Over)):
         entries = list(group)
         if is_over:
@@ -46,11 +52,11 @@ def fold(lake: Lake, now: datetime) -> None:
             lake.remove(path)
 
 
-def _read_arrived(lake: Lake, path: str) -> Letter | Over | None:
-    """A letter, or the end of causes; what cannot be read is put aside, so that it stops nobody."""
+def read_or_put_aside(lake: Lake, path: str, kind: type[R]) -> R | None:
+    """A document of the outbox; one that cannot be read is put aside, so that it stops nobody."""
     text = lake.read(path)
     try:
-        return Over.model_validate_json(text) if path.endswith(OVER) else Letter.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         log.error("%s cannot be read and is put aside: %s", path, error)
         lake.create(f"{UNREADABLE}/{path.rpartition('/')[2]}", text)
@@ -133,9 +139,8 @@ def _end(lake: Lake, ends: Sequence[Over], now: datetime) -> None:
 
 def _close(lake: Lake, path: str, now: datetime, over_at: datetime | None) -> None:
     """End a cause; if it was trouble, and seen again after the mail, let a digest of that wait to be sent."""
-    try:
-        cause = Cause.model_validate_json(lake.read(path))
-    except FileNotFoundError:
+    cause = read_or_put_aside(lake, path, Cause)
+    if cause is None:
         return
     if cause.news.times and cause.news.level != "info":
         news = (cause.news.model_copy(update={"over_at": over_at}),)
@@ -155,7 +160,8 @@ def _close(lake: Lake, path: str, now: datetime, over_at: datetime | None) -> No
 
 def _causes(lake: Lake, pipeline: str) -> Iterator[tuple[str, Cause]]:
     for path in list(lake.list(f"{CAUSES}/{safe_run_id(pipeline)}")):
-        yield path, Cause.model_validate_json(lake.read(path))
+        if cause := read_or_put_aside(lake, path, Cause):
+            yield path, cause
 
 
 def _by_pipeline(letters: Sequence[Letter]) -> Iterator[tuple[str, list[Letter]]]:
@@ -168,4 +174,7 @@ def _by_pipeline(letters: Sequence[Letter]) -> Iterator[tuple[str, list[Letter]]
 
 def _opened_at(path: str) -> datetime:
     stamp = path.rpartition("/")[2].partition("-")[0]
-    return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    except ValueError:  # not one of ours; who reads it puts it aside
+        return datetime.min.replace(tzinfo=UTC)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from noria.alerts.alert import printable
 from noria.alerts.digest import digest_alert
-from noria.alerts.folding import UNREADABLE, WAITING
+from noria.alerts.folding import WAITING, read_or_put_aside
 from noria.alerts.letters import Letter, News, together
 from noria.alerts.message import to_message
 from noria.lake import Lake
@@ -195,16 +195,7 @@ def _bundle(lake: Lake, parts: Sequence[Letter], now: datetime) -> Letter:
 
 
 def _waiting(lake: Lake) -> list[Letter]:
-    letters = []
-    for path in list(lake.list(WAITING)):
-        text = lake.read(path)
-        try:
-            letters.append(Letter.model_validate_json(text))
-        except ValidationError as error:
-            log.error("%s cannot be read and is put aside: %s", path, error)
-            lake.create(f"{UNREADABLE}/{path.rpartition('/')[2]}", text)
-            lake.remove(path)
-    return letters
+    return [letter for path in list(lake.list(WAITING)) if (letter := read_or_put_aside(lake, path, Letter))]
 
 
 def server_trouble(lake: Lake) -> ServerTrouble | None:
