@@ -44,7 +44,7 @@ lock: ## compile all locks anew from requirements.in and requirements/*.in
 clean: ## remove .venv and caches; the state under ./var stays
 	rm -rf .venv .cache tools/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build include/noria.egg-info
 
-schema: ## write the JSON Schema of pipeline.yaml anew
+schema: ## write the JSON Schemas of pipeline.yaml and costs.yaml anew
 	@$(PY) tools/make_schema.py
 
 env: ## write .env with fresh secrets for docker-compose.yaml

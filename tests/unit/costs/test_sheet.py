@@ -1,9 +1,10 @@
+import json
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from noria.costs.sheet import load_sheet
+from noria.costs.sheet import PriceSheet, load_sheet
 from noria.errors import SpecError
 from noria.settings import Settings
 
@@ -30,6 +31,13 @@ def test_the_sheet_of_the_checkout_prices_all_that_noria_runs_on(tmp_path: Path)
     assert all(price.vcpu_hour > 0 for price in sheet.machines.values())
     priced = [*sheet.machines.values(), sheet.storage, sheet.requests]
     assert all("https://" in price.source for price in priced)
+
+
+def test_editors_know_the_keys_that_there_are(tmp_path: Path) -> None:
+    file = Settings.from_env({}, home=tmp_path).costs_file
+    stored = json.loads(file.with_name("costs.schema.json").read_text())
+    assert stored == json.loads(json.dumps(PriceSheet.model_json_schema())), "run `make schema`"
+    assert file.read_text().startswith("# yaml-language-server: $schema=costs.schema.json\n")
 
 
 def test_a_node_is_priced_by_its_vcpus(tmp_path: Path) -> None:
