@@ -316,6 +316,8 @@ def test_an_account_without_focus_is_asked_by_query(azure: Azure) -> None:
     with pytest.raises(NoFocusError, match="Agreement Type: WebDirect"):
         azure.requested()
 
+    table = open_costs(azure.workspace)
+    table.replace_days(days, [], origin="metering", submitted_at=NOW, reason="metered")  # an estimate is in no way
     assert ingest_queried(azure.workspace, [*days, date(2026, 11, 18)]) == days
 
     assert azure.costs() == {

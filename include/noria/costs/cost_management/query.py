@@ -56,22 +56,22 @@ class _Line:
 def ingest_queried(workspace: Workspace, days: Sequence[date]) -> list[date]:
     """Ask for days that have settled and put the answers into the table, a day at a time; the days that were written.
 
-    A day is asked for once a night until it is three days old, and again while its month's invoice is being closed, as
-    an export's day is. One without any charge is left as it is: its charges are not there yet.
+    The newest comes first, so that a year that is caught up under throttling keeps no report waiting. A day is asked
+    for once a night until it is three days old, and again while its month's invoice is being closed, as an export's day
+    is. One without any charge is left as it is: its charges are not there yet.
 
     Raises:
         InputError: There is no connection azure_costs.
-        NoriaError: The service refused, or is throttling for longer than can be waited; days before are written.
+        NoriaError: The service refused, or throttles for longer than can be waited; days asked for before are written.
     """
     client, now, table = open_client(workspace), workspace.clock().astimezone(UTC), open_costs(workspace)
-    due = settled(days, now)
     stands, written = table.invoiced_days(), list[date]()  # an estimate is no answer
-    for day in due:
+    for day in reversed(settled(days, now)):
         if day in stands and stands[day] >= _settled(day, now):
             continue
         if rows := list(_batches(client, day)):
             written += table.replace_days([day], rows, origin=QUERY, submitted_at=now, reason="asked of the Query API")
-    return written
+    return sorted(written)
 
 
 def _settled(day: date, now: datetime) -> datetime:
