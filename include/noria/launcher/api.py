@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote
@@ -10,6 +11,9 @@ import httpx
 
 from noria.errors import InputError, NoriaError
 from noria.launcher.credentials import USER
+
+TRIES = 3
+TRY_AGAIN_SECONDS = 0.5
 
 
 class ApiUnavailableError(NoriaError):
@@ -79,8 +83,15 @@ class AirflowApi:
         return cast(list[dict[str, Any]], runs)
 
     def fail_run(self, dag_id: str, run_id: str, note: str) -> None:
-        """Stop a run, with the reason as its note."""
-        self._request("PATCH", _run(dag_id, run_id), json={"state": "failed", "note": note})
+        """Stop a run, with the reason as its note; asked again while Airflow's database is held by its scheduler."""
+        for tries_left in reversed(range(TRIES)):
+            try:
+                self._request("PATCH", _run(dag_id, run_id), json={"state": "failed", "note": note})
+                return
+            except ApiUnavailableError:
+                if not tries_left:
+                    raise
+                time.sleep(TRY_AGAIN_SECONDS)
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of a run."""

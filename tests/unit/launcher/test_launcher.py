@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -10,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from noria.errors import InputError, StorageError
+from noria.launcher import api as api_module
+from noria.launcher.api import AirflowApi, ApiUnavailableError
 from noria.launcher.credentials import Credentials
 from noria.launcher.environment import airflow_environment, ignored_settings
 from noria.launcher.ports import USUAL_PORT, choose_port, is_free
@@ -196,3 +200,23 @@ def test_state_is_for_its_owner_and_knows_whether_it_still_holds(tmp_path: Path)
     assert (tmp_path / "launcher.json").stat().st_mode & 0o777 == 0o600
     (tmp_path / "launcher.json").write_text("[]")
     assert LauncherState.load(tmp_path) is None
+
+
+@pytest.mark.parametrize(("refusals", "ends"), [(2, True), (3, False)])
+def test_a_run_is_stopped_though_the_database_is_held_for_a_moment(
+    refusals: int, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "TRY_AGAIN_SECONDS", 0)
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            return httpx.Response(201, json={"access_token": "t"})
+        asked.append(request.method)
+        return httpx.Response(500 if len(asked) <= refusals else 200, json={"detail": "Database error"})
+
+    api = AirflowApi("http://127.0.0.1:1", "p")
+    api._http = httpx.Client(base_url=api.url, transport=httpx.MockTransport(answer))
+    with contextlib.nullcontext() if ends else pytest.raises(ApiUnavailableError, match="Database error"):
+        api.fail_run("students__retrain", "r1", "by a test")
+    assert asked == ["PATCH"] * 3
