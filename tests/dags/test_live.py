@@ -37,6 +37,7 @@ ASKING = """gate:
   approval: { timeout_hours: 1, approvers: [admin] }
   beat_champion: advisory
 """
+LATE = "alerts:\n  deadline_minutes: 0.1"
 JUDGED = "with-a-candidate"
 """Run that has trained already when Airflow takes it up."""
 
@@ -159,7 +160,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     for name in ("gone", "flaky", "killed"):
         folder = root / "pipelines" / name
         folder.mkdir(parents=True)
-        (folder / "pipeline.yaml").write_text(STUDENTS.replace("name: students", f"name: {name}", 1))
+        late = LATE if name == "killed" else "alerts:"
+        spec = STUDENTS.replace("name: students", f"name: {name}", 1).replace("alerts:", late, 1)
+        (folder / "pipeline.yaml").write_text(spec)
     for name in ("asked", "declined"):
         folder = root / "pipelines" / name
         folder.mkdir(parents=True)
@@ -212,7 +215,7 @@ def test_a_bad_value_of_the_form_is_refused(world: World) -> None:
         world.api.trigger("students__retrain", {"training_share": 1.5})
 
 
-def test_a_task_that_is_killed_every_time_raises_a_mail(world: World, runs: dict[str, str]) -> None:
+def test_a_task_that_is_killed_every_time_raises_one_mail(world: World, runs: dict[str, str]) -> None:
     """The longest comes first, so that the others end while it waits to be tried again."""
     killed: set[int] = set()
 
@@ -232,7 +235,16 @@ def test_a_task_that_is_killed_every_time_raises_a_mail(world: World, runs: dict
     assert world.end("killed", runs["killed"]) == "failed"
     assert len(killed) == 3, "the first try and two retries"
     assert world.tasks("killed", runs["killed"])["report"]["state"] == "success"
-    assert world.mail("killed").subject == "[Noria] killed: the run failed in ingest: it ended without a word"
+    failed = world.mail("killed", "the run failed")
+    assert failed.subject == "[Noria error] killed: the run failed in ingest: it ended without a word"
+    (log,) = re.findall(r"^Log of ingest: (\S+)", failed.text, re.MULTILINE)
+    assert log.endswith("/tasks/ingest")
+    late = world.mail("killed", "the run is late: after 0.1 minutes it ")
+    assert late.subject.startswith("[Noria warning]")
+    assert [mail.number for mail in inbox.read(world.home) if "] killed: " in mail.subject] == [
+        late.number,
+        failed.number,
+    ], "three tries are one failure"
 
 
 def test_a_final_error_is_not_tried_again_but_reported_and_mailed(world: World, runs: dict[str, str]) -> None:
@@ -242,7 +254,7 @@ def test_a_final_error_is_not_tried_again_but_reported_and_mailed(world: World, 
     assert tasks["train"]["state"] == "upstream_failed"
     assert tasks["report"]["state"] == "success", "a report of the failure is written, and the run stays red"
     mail = world.mail("gone")
-    assert mail.subject.startswith("[Noria] gone: the run failed in ingest: no file /no/such/file.csv")
+    assert mail.subject.startswith("[Noria error] gone: the run failed in ingest: no file /no/such/file.csv")
     assert "no file /no/such/file.csv" in mail.text.partition("Last lines of the log of ingest:")[2]
     (link,) = re.findall(r"^Report: (\S+)", mail.text, re.MULTILINE)
     page = world.http.get(link, follow_redirects=True)
