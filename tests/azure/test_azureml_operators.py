@@ -173,8 +173,12 @@ def test_the_result_of_a_sweep_is_its_best_trial(twin: Twin, workspace: Workspac
     assert task.resume({}, event(defer(task))) == trials[1]
 
 
-def test_a_sweep_ends_by_its_cap_and_keeps_the_best(twin: Twin, workspace: Workspace) -> None:
+def test_a_sweep_ends_by_its_cap_and_keeps_the_best(
+    twin: Twin, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Eight vCPU-seconds on one node of four are two seconds; a sweep that somebody has cancelled has no result."""
+    monkeypatch.setattr("noria.compute.azureml.sweep._LEAST_SECONDS", 1)  # nobody waits for a minute here
+    monkeypatch.setattr("azure.ai.ml.entities._job.job_limits._get_floored_timeout", lambda seconds: seconds)
     twin.set("management", command="sleep 1")
     tasks = []
     for cap in (8, 8000):

@@ -6,7 +6,8 @@ Azure ML's mean something else (https://learn.microsoft.com/azure/machine-learni
 ones are exponents of e. What cannot be said in them is refused before anything is submitted.
 
 A cap in vCPU-seconds (`tuning.max_vcpu_seconds`) becomes a time limit: so long may as many nodes be held as there are
-trials at once. Azure ML counts it from the sweep's start, so waiting for nodes is in it, and cancels trials that run.
+trials at once, but at least a minute. Azure ML counts it from the sweep's start, so waiting for nodes is in it, and
+cancels trials that run.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ Stopping = Literal["bandit", "median"]
 _MOST_POINTS = 1000
 _SAFE = re.compile(r"[A-Za-z0-9_.:+-]+")
 _SLACK = 0.1
+_LEAST_SECONDS = 60
+"""Shorter limits are none to Azure ML: it takes them for 60 days, so its SDK makes a minute of them."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def limit_seconds(search: Search, tuning: Tuning) -> int:
             remedy="Leave out the cap, or run noria doctor.",
         )
     held = search.node_vcpus * min(search.concurrent, search.trials)
-    return min(longest, max(1, math.floor(tuning.max_vcpu_seconds / held)))
+    return min(longest, max(_LEAST_SECONDS, math.floor(tuning.max_vcpu_seconds / held)))
 
 
 def search_space(search: Search) -> dict[str, Any]:
