@@ -130,9 +130,14 @@ this one has ended, so a question holds it back.
 
 
 def _more_tasks(pipeline: Pipeline) -> str:
+    budget = """\
+| budget | the run would break its budget | raise `budget` in pipeline.yaml and trigger anew, or clear it another day |
+"""
+    before = budget if pipeline.budget.is_bounded else ""
     if pipeline.gate.approval is None:
-        return ""
-    return """\
+        return before
+    return f"""\
+{before}\
 | approve | three answers without a reason | clear the task, so that the question is put again |
 | release | the registry does not answer | run `noria doctor`; then clear the task |
 """

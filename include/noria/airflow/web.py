@@ -18,6 +18,7 @@ from noria.airflow.links import PREFIX
 from noria.airflow.pages import find_pages
 from noria.errors import NoriaError
 from noria.pipeline import NAME_PATTERN
+from noria.records import BEFORE_STAGES, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, safe_run_id
 
@@ -47,6 +48,8 @@ app = FastAPI(
 def report(dag_id: str, run_id: str) -> Response:
     """The run's report."""
     file = _pages(dag_id, run_id).get("report")
+    if file is None and (reason := _stopped(dag_id, run_id)):
+        return _page("Stopped before its first job", f"<p>{html.escape(reason)}</p>")
     if file is None:
         return _help("No report yet", "A report is written when a run ends, whether it went well or not.", run_id)
     return RedirectResponse(f"files/{file}", headers=HEADERS)
@@ -91,18 +94,32 @@ def cost_report(file: str) -> Response:
 
 def _pages(dag_id: str, run_id: str) -> dict[str, str]:
     """The pages that a run has: kind -> path below the run's folder."""
-    pipeline, workspace = dag_id.removesuffix(RETRAIN_SUFFIX), _workspace()
-    safe_id = safe_run_id(run_id)
-    # The pipeline of another DAG is not the one that the reader may see.
-    if not dag_id.endswith(RETRAIN_SUFFIX) or not re.match(NAME_PATTERN, pipeline):
+    workspace = _workspace()
+    run = _run(dag_id, run_id, workspace)
+    if run is None:
         return {}
-    try:
-        run = workspace.load_run(pipeline, safe_id)
-    except NoriaError:
-        return {}
-    folder = run_path(pipeline, safe_id, "") + "/"
+    folder = run_path(run.pipeline.name, run.run_id, "") + "/"
     pages = find_pages(run, workspace).items()
     return {kind: path.removeprefix(folder) for kind, path in pages if path.startswith(folder)}
+
+
+def _stopped(dag_id: str, run_id: str) -> str | None:
+    """Why a run was ended before its first job; none if it was not."""
+    workspace = _workspace()
+    run = _run(dag_id, run_id, workspace)
+    failure = workspace.failure(run) if run else None
+    return failure.message if failure and failure.stage == BEFORE_STAGES else None
+
+
+def _run(dag_id: str, run_id: str, workspace: Workspace) -> Run | None:
+    pipeline = dag_id.removesuffix(RETRAIN_SUFFIX)
+    # The pipeline of another DAG is not the one that the reader may see.
+    if not dag_id.endswith(RETRAIN_SUFFIX) or not re.match(NAME_PATTERN, pipeline):
+        return None
+    try:
+        return workspace.load_run(pipeline, safe_run_id(run_id))
+    except NoriaError:
+        return None
 
 
 def _workspace() -> Workspace:

@@ -13,7 +13,9 @@ from airflow.settings import engine
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from noria.records import Report, Run
+from noria.errors import BudgetError
+from noria.jobs.runner import keep_failure
+from noria.records import BEFORE_STAGES, Report, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, safe_run_id
 from tests.support.runs import done, validation
@@ -106,6 +108,15 @@ def test_a_run_without_pages_says_so(client: TestClient, workspace: Workspace, p
     assert title in answer.text
     assert "<b>" not in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_run_that_its_budget_has_stopped_says_why(client: TestClient, workspace: Workspace) -> None:
+    run = workspace.create_run("students", safe_run_id("manual__3"))
+    keep_failure(BEFORE_STAGES, BudgetError("the run breaks its <budget>"), run, workspace)
+    answer = client.get("/noria/dags/students__retrain/runs/manual__3/report")
+    assert answer.status_code == 404
+    assert "Stopped before its first job" in answer.text
+    assert "the run breaks its &lt;budget&gt;" in answer.text
 
 
 @pytest.mark.parametrize(
