@@ -164,6 +164,18 @@ def test_all_days_in_any_order_and_more_than_memory_holds(
     assert len(list(Path(on_disk.root).rglob("*.parquet"))) == 8, "one file for each partition"
 
 
+def test_a_partition_holds_no_text_of_others(on_disk: Lake) -> None:
+    text = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema([field.with_type(text) if field.type == pa.string() else field for field in SCHEMA])
+    rows = [{"name": f"name {n}", "day": "2" if n == 70 else "1", "from": "m"} for n in range(2_000)]
+    batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    days = {"1": ("1", 1), "2": ("2", 1)}
+    delta.replace(on_disk, "t", LAYOUT, [batch], choose=lambda _: days, notes=lambda _: {})
+    large, small = (next(Path(on_disk.root, "t").glob(f"day={day}/*/*.parquet")).read_bytes() for day in "12")
+    assert b"name 70" in small and b"name 71" not in small and len(small) < len(large) / 5
+    assert names(on_disk, ("day", "=", "2")) == ["name 70"]
+
+
 def test_columns_that_come_later_and_such_as_change_their_type(on_disk: Lake) -> None:
     wider = delta.Layout(pa.schema([*SCHEMA, ("more", pa.string())]), LAYOUT.partition_by, {})
     put(on_disk, 1, [("1", "m", "a")])

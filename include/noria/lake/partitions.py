@@ -110,9 +110,14 @@ class _Writer:
         table = pa.table([_compact(column) for column in table.columns], names=table.schema.names)
         if self._writer is None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            repeated = [column.name for column in table.schema if not pa.types.is_decimal(column.type)]
+            amounts = [column.name for column in table.schema if pa.types.is_decimal(column.type)]
             self._writer = pq.ParquetWriter(
-                self._file, table.schema, compression="snappy", use_dictionary=repeated, store_schema=False
+                self._file,
+                table.schema,
+                compression="snappy",
+                use_dictionary=[name for name in table.schema.names if name not in amounts],
+                write_statistics=amounts,  # the least and the greatest text of rows in no order help no reader
+                store_schema=False,
             )
         self._writer.write_table(table)
         self._rows += table.num_rows

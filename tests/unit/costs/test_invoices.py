@@ -69,11 +69,12 @@ def rows_of(workspace: Workspace, *columns: str) -> list[dict[str, Any]]:
 
 
 def many(days: Iterable[date], count: int = 7) -> list[dict[str, Any]]:
-    """Charges with amounts that no double can hold."""
+    """Charges with amounts that no double can hold; the days are mixed, as in a delivery."""
+    days = list(days)
     return [
         charge(day, f"{number}.{day.day:02}0000000000000{number:03}", ("EUR", "USD")[number % 2])
-        for day in days
         for number in range(1, count + 1)
+        for day in days
     ]
 
 
@@ -98,7 +99,7 @@ def test_what_comes_twice_late_or_restated(workspace: Workspace, root: Path) -> 
     assert ingest(workspace).written == tuple(DAYS[:3])
     deliver(root, new, LATER + timedelta(hours=1))
     assert ingest(workspace).written == tuple(DAYS[1:4])
-    expected = delivered(old[:2]) | delivered(new)
+    expected = delivered(many(DAYS[:1], 2)) | delivered(new)
     assert costs(workspace) == expected
     deliver(root, many(DAYS[2:5], 5), LATER - timedelta(hours=1))
     done = ingest(workspace)
