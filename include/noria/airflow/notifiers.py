@@ -6,6 +6,7 @@ tell goes into the outbox, and from there at once to the server, if it can be re
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -92,8 +93,9 @@ class VerdictNotifier(_RunNotifier):
         return [*forced_alerts(run, workspace, links), *_one(verdict_alert(run, workspace, links))]
 
     def settle(self, run: Run | None, workspace: Workspace) -> None:
-        """A run that ended well ends what was told of failed ones."""
-        over(self.pipeline, ("failed run", "failed validation", "late run"), workspace)
+        """A run that ended well ends what was told of failed ones; without that it ends after a day."""
+        with contextlib.suppress(NoriaError):
+            over(self.pipeline, ("failed run", "failed validation", "late run"), workspace)
 
 
 class WaitingNotifier(_RunNotifier):

@@ -10,12 +10,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from noria.alerts.alert import Kind
 from noria.alerts.digest import digest_alert
-from noria.alerts.letters import SHOWN_RUNS, Cause, Letter, Over, news_of, together
+from noria.alerts.letters import Cause, Letter, Over, news_of, together
 from noria.alerts.quiet import quiet_until
 from noria.lake import Lake
-from noria.pipeline.alerts import SEVERITIES
 from noria.records.base import Record
 from noria.workspace import safe_run_id, to_json
 
@@ -24,8 +22,6 @@ ARRIVED, CAUSES, WAITING, UNREADABLE = "outbox/arrived", "outbox/causes", "outbo
 OVER = ".over.json"
 FOLD_FOR = timedelta(hours=24)
 """How long repeats are folded after a mail; after that the next one is news again."""
-STOPS: frozenset[Kind] = frozenset({"failed run", "failed validation", "budget"})
-"""Ways in which a run ends badly: of one run, the first one is told."""
 R = TypeVar("R", bound=Record)
 _STAMP = "%Y%m%dT%H%M%S%f"
 
@@ -88,28 +84,15 @@ def _place(letter: Letter, causes: dict[str, Cause]) -> tuple[str, Cause | None]
     alert = letter.alert
     key = alert.key(letter.recipients)
     for path, cause in causes.items():
-        if cause.news.key == key or _is_same_stop(letter, cause):
+        if cause.news.key == key:
             return path, cause
     folder = f"{CAUSES}/{safe_run_id(alert.pipeline)}"
     return f"{folder}/{letter.posted_at.strftime(_STAMP)}-{key}.json", None
 
 
-def _is_same_stop(letter: Letter, cause: Cause) -> bool:
-    """Whether both tell that one run has stopped, and the first one no milder."""
-    alert = letter.alert
-    return (
-        bool(alert.run_id)
-        and alert.run_id in cause.runs
-        and {alert.kind, cause.news.kind} <= STOPS
-        and letter.recipients == cause.recipients
-        and SEVERITIES.index(cause.news.level) >= max(SEVERITIES.index(alert.level), SEVERITIES.index("error"))
-    )
-
-
 def _counted(letter: Letter, cause: Cause | None) -> Cause:
     """A cause with one letter more."""
     news = news_of(letter.alert, letter.recipients, letter.posted_at)
-    run = letter.alert.run_id
     if cause is None:
         return Cause(
             news=news.model_copy(update={"times": 0, "occurrences": ()}),
@@ -117,16 +100,14 @@ def _counted(letter: Letter, cause: Cause | None) -> Cause:
             opened_at=letter.posted_at,
             recipients=letter.recipients,
             quiet=letter.quiet,
-            runs=(run,) if run else (),
         )
     if letter.letter_id == cause.first or letter.letter_id in cause.counted:
         return cause
-    runs = cause.runs if not run or run in cause.runs else (*cause.runs, run)[-SHOWN_RUNS:]
     total = together(cause.news, news)
     if cause.news.times == 0:
         total = total.model_copy(update={"first_at": news.first_at})
     return cause.model_copy(
-        update={"news": total, "runs": runs, "counted": (*cause.counted, letter.letter_id), "quiet": letter.quiet}
+        update={"news": total, "counted": (*cause.counted, letter.letter_id), "quiet": letter.quiet}
     )
 
 

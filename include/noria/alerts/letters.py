@@ -105,7 +105,6 @@ class Cause(Record):
     Attributes:
         news: What followed.
         first: Id of the letter that was sent.
-        runs: The newest runs that it was seen in, the first one's among them.
         counted: Letters that are in `news` already, though they may still stand where they arrived.
     """
 
@@ -114,7 +113,6 @@ class Cause(Record):
     opened_at: datetime
     recipients: tuple[str, ...]
     quiet: QuietHours | None = None
-    runs: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
 
 

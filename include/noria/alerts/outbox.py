@@ -7,6 +7,7 @@ between sends it again with the same Message-ID.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from noria.workspace import Workspace, to_json
 
 log = logging.getLogger(__name__)
 LOCK = "outbox"
+_COUNT = itertools.count()
 
 
 def post(alert: Alert, recipients: Sequence[str], policy: Alerts | None, workspace: Workspace) -> None:
@@ -92,5 +94,5 @@ def deliver(workspace: Workspace, send: Send, now: datetime | None = None) -> De
 
 
 def _new_id(now: datetime) -> str:
-    """Names sort by time."""
-    return f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
+    """Names sort by time, and those of one process by the order in which it made them."""
+    return f"{now:%Y%m%dT%H%M%S%f}-{next(_COUNT):06d}-{uuid.uuid4().hex[:12]}"
