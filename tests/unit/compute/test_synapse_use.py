@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 from azure.synapse.spark.models import (
-    LivyRequestBase,
     SparkBatchJob,
     SparkBatchJobState,
+    SparkRequest,
     SparkScheduler,
     SparkServicePlugin,
 )
@@ -21,7 +21,7 @@ def batch(seen: dict[str, int], ended: int | None = None, given: int | None = No
     def at(seconds: int | None) -> datetime | None:
         return None if seconds is None else NOON + timedelta(seconds=seconds)
 
-    asked = LivyRequestBase(**request) if request else None
+    asked = SparkRequest(**request) if request else None
     times = {name: at(seconds) for name, seconds in seen.items()}
     return SparkBatchJob(
         id=1,
