@@ -29,6 +29,7 @@ from tests.support.http_server import Server, Slow, Status, serve
 from tests.support.launcher import READ_ONCE
 from tests.support.proposals import propose
 from tests.support.runs import explored
+from tests.support.spending import past
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 STUDENTS = (CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml").read_text()
@@ -36,6 +37,9 @@ PATIENCE_SECONDS = 240
 ASKING = """gate:
   approval: { timeout_hours: 1, approvers: [admin] }
   beat_champion: advisory
+"""
+BOUND = """
+budget: { per_day: 0.1, when_exceeded: approve, approvers: [admin], timeout_hours: 1 }
 """
 LATE = "alerts:\n  deadline_minutes: 0.1"
 JUDGED = "with-a-candidate"
@@ -75,16 +79,16 @@ class World:
         wait(lambda: self.http.post(f"/api/v2/dags/{dag}/dagRuns", json=body).status_code in (200, 409), "a run")
         return run_id
 
-    def answer(self, pipeline: str, run_id: str, option: str, reason: str) -> dict[str, Any]:
+    def answer(self, pipeline: str, run_id: str, option: str, reason: str, *, task: str = "approve") -> dict[str, Any]:
         """Answer the question of a run as the UI does, once it is put; what Airflow had been told to ask.
 
         Airflow loses an answer that comes before its scheduler knows that the task waits, and asks again.
         """
-        path = f"dags/{pipeline}__retrain/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        path = f"dags/{pipeline}__retrain/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails"
         asked: list[dict[str, Any]] = []
 
         def is_taken() -> bool:
-            state = self.tasks(pipeline, run_id).get("approve", {}).get("state")
+            state = self.tasks(pipeline, run_id).get(task, {}).get("state")
             if state == "awaiting_input":
                 asked.append(self.get(path))
                 body = {"chosen_options": [option], "params_input": {"reason": reason}}
@@ -168,6 +172,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         folder.mkdir(parents=True)
         asking = STUDENTS.replace("name: students", f"name: {name}", 1).replace("gate:", ASKING, 1)
         (folder / "pipeline.yaml").write_text(asking)
+    dear = root / "pipelines" / "dear" / "pipeline.yaml"
+    dear.parent.mkdir()
+    dear.write_text(STUDENTS.replace("name: students", "name: dear", 1) + BOUND)
     (root / "pipelines" / "broken").mkdir()
     (root / "pipelines" / "broken" / "pipeline.yaml").write_text(STUDENTS.replace("target:", "traget:", 1))
     sheet = (CHECKOUT / "include" / "costs.yaml").read_text()
@@ -181,6 +188,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     settings = Settings.from_env(environment, home=root / "home")
     workspace = Workspace.open(settings)
     first_champion(workspace)
+    past(workspace, 10, pipeline="dear")
     with serve() as server, Stack(settings, port=0, scheduled_runs=False, tell=print) as stack:
         yield World(stack, workspace, server)
 
@@ -198,6 +206,8 @@ def runs(world: World) -> dict[str, str]:
         "flaky": world.trigger("flaky", source=flaky),
         "asked": world.take_up("asked", JUDGED),
         "declined": world.take_up("declined", JUDGED),
+        "dear": world.trigger("dear"),
+        "dear again": world.trigger("dear", source="file:///no/such/file.csv"),
     }
 
 
@@ -321,6 +331,22 @@ def test_a_candidate_that_somebody_declines_does_not(world: World, runs: dict[st
     assert world.events("declined") == []
 
 
+def test_a_run_beyond_its_budget_waits_for_people_before_its_first_job(world: World, runs: dict[str, str]) -> None:
+    asked = world.answer("dear", runs["dear"], "Reject", "not this month", task="budget")
+    assert asked["subject"] == "May this run of dear break its budget?"
+    assert "per\\_day of dear is 0.10 USD: 0.48 USD of it are spent" in asked["body"]
+    assert world.end("dear", runs["dear"]) == "failed"
+    states = {name: task["state"] for name, task in world.tasks("dear", runs["dear"]).items()}
+    assert (states["budget"], states["ingest"], states["report"]) == ("failed", "upstream_failed", "skipped")
+    no_job = safe_run_id(runs["dear"])
+    assert [path for path in world.workspace.lake.list("metering") if no_job in path] == []
+    mail = world.mail("dear", "the run was stopped before its first job")
+    assert "Declined by admin: not this month" in mail.text
+
+    world.answer("dear", runs["dear again"], "Approve", "the fair is tomorrow", task="budget")
+    assert world.tasks("dear", runs["dear again"])["budget"]["state"] == "success"
+
+
 def test_a_form_leads_back_to_the_champion_before(world: World, runs: dict[str, str]) -> None:
     world.end("asked", runs["asked"])
     with pytest.raises(InputError, match="reason"):
@@ -356,7 +382,7 @@ def test_a_night_fills_the_table_shows_the_page_and_mails_its_lines(world: World
     rows = open_costs(world.workspace).read(day, day + timedelta(days=1), ["x_Stage", "BilledCost"]).to_pylist()
     assert {"promote", "release"} <= {row["x_Stage"] for row in rows if row["BilledCost"] > 0}
     page = world.http.get("/noria/costs", follow_redirects=True)
-    assert (page.status_code, page.url.path) == (200, f"/noria/costs/{day}.html")
+    assert (page.status_code, page.url.path) == (200, f"/noria/reports/costs/{day}.html")
     assert "asked" in page.text
     assert httpx.get(str(page.url)).status_code == 401
     mail = world.mail("costs")
