@@ -7,6 +7,7 @@ may read the DAG that makes it may see it.
 
 import html
 import re
+from urllib.parse import quote
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, FastAPI
@@ -80,16 +81,23 @@ def costs() -> Response:
     if not pages:
         text = f"It is written every night by the DAG <code>{COSTS_DAG}</code>; trigger it to have one now."
         return _page("No cost report yet", f"<p>{text}</p>")
-    return RedirectResponse(f"{PREFIX}/costs/{pages[-1].rpartition('/')[2]}", headers=HEADERS)
+    return RedirectResponse(f"{PREFIX}/{pages[-1]}", headers=HEADERS)
 
 
-@app.get("/costs/{file}", dependencies=COSTS_ACCESS)
+@app.get(f"/{COSTS_FOLDER}/{{file}}", dependencies=COSTS_ACCESS)
 def cost_report(file: str) -> Response:
     """The cost report of a day."""
     path = f"{COSTS_FOLDER}/{file}"
     if not re.fullmatch(COSTS_PAGE, path) or not (lake := _workspace().lake).exists(path):
         return _page("No such cost report", "<p>There is none of that day.</p>")
     return HTMLResponse(lake.read(path), headers=HEADERS)
+
+
+@app.get("/runs/{pipeline}/{run_id}/report/report.html")
+def report_of(pipeline: str, run_id: str) -> Response:
+    """Where a cost report's link to a run that Airflow did not start leads to, which is relative as in the lake."""
+    dag_id = quote(f"{pipeline}{RETRAIN_SUFFIX}", safe="")
+    return RedirectResponse(f"{PREFIX}/dags/{dag_id}/runs/{quote(run_id, safe='')}/report", headers=HEADERS)
 
 
 def _pages(dag_id: str, run_id: str) -> dict[str, str]:

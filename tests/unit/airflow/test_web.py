@@ -151,9 +151,21 @@ def cost_reports(workspace: Workspace) -> None:
 def test_the_newest_cost_report_and_that_of_a_day(client: TestClient, cost_reports: None) -> None:
     newest = client.get("/noria/costs")
     assert (newest.status_code, newest.text) == (200, "<h1>Costs of 2026-11-20</h1>")
-    assert newest.url.path == "/noria/costs/2026-11-20.html", "so that its relative links lead to other days"
+    assert newest.url.path == "/noria/reports/costs/2026-11-20.html", "so that its relative links lead to other days"
     assert "default-src 'none'" in newest.headers["content-security-policy"]
     assert client.get(newest.url.join("2026-11-19.html")).text == "<h1>Costs of 2026-11-19</h1>"
+
+
+def test_a_cost_reports_link_to_a_run_without_airflow_leads_to_its_report(client: TestClient, run: Run) -> None:
+    page = run_path("students", "by-hand", "report/report.html")
+    workspace = Workspace.open(Settings.from_env())
+    workspace.lake.create(page, b"<h1>By hand</h1>")
+    done(workspace, workspace.create_run("students", "by-hand"), "report", Report(html=page))
+    workspace.lake.create("reports/costs/2026-11-20.html", b"<h1>Costs</h1>")
+    costs = client.get("/noria/costs")
+    assert client.get(costs.url.join(f"../../{page}")).text == "<h1>By hand</h1>"
+    client.headers.pop("Authorization")
+    assert client.get(costs.url.join(f"../../{page}")).status_code == 401
 
 
 def test_before_the_first_night_it_says_how_to_have_one(client: TestClient, workspace: Workspace) -> None:
@@ -165,10 +177,10 @@ def test_before_the_first_night_it_says_how_to_have_one(client: TestClient, work
 
 @pytest.mark.parametrize("file", ["2026-11-20.json", "2026-11-21.html", "steps%2Freport.json", "..%2Fx.html", "x.html"])
 def test_of_the_costs_only_pages_are_served(client: TestClient, cost_reports: None, file: str) -> None:
-    assert client.get(f"/noria/costs/{file}").status_code == 404
+    assert client.get(f"/noria/reports/costs/{file}").status_code == 404
 
 
-@pytest.mark.parametrize("page", ["costs", "costs/2026-11-20.html"])
+@pytest.mark.parametrize("page", ["costs", "reports/costs/2026-11-20.html"])
 def test_costs_are_for_those_who_may_read_the_dag_that_exports_them(
     client: TestClient, cost_reports: None, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
