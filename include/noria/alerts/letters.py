@@ -57,7 +57,8 @@ class Letter(Record):
         parts: The letters whose place a digest takes.
         answers: Ids of the letters that it follows up.
         not_before: End of the quiet hours in which it came.
-        tries: How often it was tried in vain.
+        tries: How often it was refused.
+        setbacks: How often the server was lost over it.
         next_try: When it is tried again.
         trouble: Why it could not be delivered, by recipient.
     """
@@ -72,6 +73,7 @@ class Letter(Record):
     answers: tuple[str, ...] = ()
     not_before: datetime | None = None
     tries: int = 0
+    setbacks: int = 0
     next_try: datetime | None = None
     trouble: dict[str, str] = Field(default_factory=dict)
 

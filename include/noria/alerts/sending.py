@@ -86,7 +86,7 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None])
         return Delivered(trouble=trouble.why)
     due = _bundled(lake, _waiting(lake), now)
     done, end = Delivered(), time.monotonic() + PASS_SECONDS
-    for letter in sorted(due, key=lambda x: (not x.urgent, x.posted_at)):
+    for letter in sorted(due, key=lambda x: (x.setbacks, not x.urgent, x.posted_at)):
         if time.monotonic() > end:
             break
         confirm()
@@ -97,6 +97,9 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None])
             if trouble is None or trouble.why != why:  # said once
                 log.warning("mails wait, because the server cannot be used: %s", why)
             _leave_alone(lake, trouble, now, why)
+            # Should the letter be to blame, the others go first from now on.
+            later = letter.model_copy(update={"setbacks": letter.setbacks + 1})
+            lake.replace(f"{WAITING}/{letter.letter_id}.json", to_json(later))
             return done.and_then(Delivered(trouble=why))
         done = done.and_then(_mark(lake, letter, refused, now))
         if trouble is not None:
@@ -109,13 +112,16 @@ def _hand_over(letter: Letter, send: Send) -> Refused:
     """Send one letter; the recipients who were refused. Raises where that says nothing about the letter."""
     try:
         message = to_message(letter.alert, letter.recipients, letter_id=letter.letter_id, answers=letter.answers)
+    except ValueError as error:  # an address that no server takes
+        return dict.fromkeys(letter.recipients, (553, str(error)))
+    try:
         return send(message, letter.recipients)
     except smtplib.SMTPRecipientsRefused as error:
         refused: Refused = error.recipients
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
         refused = dict.fromkeys(letter.recipients, (error.smtp_code, error.smtp_error))
-    except (smtplib.SMTPNotSupportedError, ValueError) as error:  # an address that this server, or no server, takes
-        refused = dict.fromkeys(letter.recipients, (553, str(error).encode()))
+    except smtplib.SMTPNotSupportedError as error:  # an address that this server does not take
+        refused = dict.fromkeys(letter.recipients, (553, str(error)))
     if any(code == 421 for code, _ in refused.values()):  # the server is about to hang up
         raise smtplib.SMTPServerDisconnected(str(refused))
     return refused

@@ -235,6 +235,20 @@ def test_an_address_that_no_server_takes_keeps_nothing_else_back(outbox: Outbox)
     assert [to for to, _ in outbox.server.kept] == [list(TEAM)]
 
 
+def test_a_letter_over_which_the_server_is_lost_every_time_keeps_no_other_back(outbox: Outbox) -> None:
+    def send(message: EmailMessage, recipients: Sequence[str]) -> Refused:
+        if "column" in message["Subject"]:
+            raise ValueError("nobody has thought of this")
+        return outbox.server.send(message, recipients)
+
+    post(failure(why="no such column"), TEAM, None, outbox.workspace)
+    post(failure(), TEAM, None, outbox.workspace)
+    assert deliver(outbox.workspace, send).trouble == "ValueError: nobody has thought of this"
+    outbox.now += timedelta(minutes=1)
+    assert deliver(outbox.workspace, send).sent == 1
+    assert outbox.deliver(hours=1).sent == 1, "it is not given up"
+
+
 def test_a_file_that_nobody_can_read_keeps_nothing_back(outbox: Outbox) -> None:
     for folder in ("arrived", "waiting", "causes/students"):
         outbox.workspace.lake.create(f"outbox/{folder}/{folder[0]}.json", b"{")
