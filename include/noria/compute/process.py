@@ -137,7 +137,11 @@ class ChildJob:
         assert self._process is not None  # noqa: S101  it was started
         with self._reaping:
             if self._process.returncode is None:
-                pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
+                try:
+                    pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
+                except ChildProcessError:  # somebody else has reaped it; subprocess takes that for a good end too
+                    self._process.returncode = 0
+                    return 0
                 if pid:
                     self._used, self._process.returncode = used, os.waitstatus_to_exitcode(status)
                     if self._process.returncode < 0:  # else it has ended its own children
@@ -174,9 +178,10 @@ class ChildJob:
             return str(said["record"])
         raise as_raised(said["error"], said["message"])
 
-    def _account(self, wall_seconds: float) -> JobUse:
+    def _account(self, wall_seconds: float) -> JobUse | None:
         """What the system says that the job used; of memory only the peak is known, which stands for all the time."""
-        assert self._used is not None  # noqa: S101  it was reaped
+        if self._used is None:
+            return None
         finished, peak = datetime.now(UTC), self._used.ru_maxrss * _RSS_UNIT
         usage = Usage(
             wall_seconds=round(wall_seconds, 3),
