@@ -79,10 +79,10 @@ class SweepExecution(Execution):
         limits = self.properties.get("limits") or {}
         timer = threading.Timer(seconds_of(limits.get("timeout")) or 1e6, self.cancel)
         timer.daemon = True
-        timer.start()
         self.trials: list[Trial] = []
         self._parent = self.jobs.mlflow.create_run(self._experiment, self.job, self.properties.get("tags") or {})
         self.step("Running")
+        timer.start()
         try:
             with ThreadPoolExecutor(limits.get("maxConcurrentTrials") or 1) as pool:
                 drawn = itertools.islice(points(self.properties), limits.get("maxTotalTrials") or 1)
