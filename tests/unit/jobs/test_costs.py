@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import json
 import logging
 import os
 import signal
@@ -174,6 +175,8 @@ for line in sys.stdin:
     left, *sys.argv[1:] = line.split()
     left = int(left)
     if (child := os.fork()) == 0:
+        if "budgets" in sys.argv:  # those of Azure are another matter
+            del os.environ["AIRFLOW_CONN_AZURE_COSTS"]
         costs.main()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
@@ -224,14 +227,15 @@ def jobs(home: Path) -> Iterator[Jobs]:
     jobs.end()
 
 
-def state(workspace: Workspace) -> tuple[list[str], list[str], bool, bool]:
-    """What people see: the table's day, its estimate, and whether there is a page and a mail."""
+def state(workspace: Workspace) -> tuple[list[str], list[str], bool, set[str]]:
+    """What people see: the table's day, its estimate, whether there is a page, and what mails are about."""
     columns, tomorrow = ["x_Origin", "BilledCost"], YESTERDAY + timedelta(days=1)
     costs, metered = (
         sorted(map(str, table.read(YESTERDAY, tomorrow, columns).to_pylist()))
         for table in (open_costs(workspace), open_metered(workspace))
     )
-    return costs, metered, workspace.lake.exists(f"reports/costs/{YESTERDAY}.html"), bool(letters(workspace))
+    kinds = {json.loads(letter)["alert"]["kind"] for letter in letters(workspace)}
+    return costs, metered, workspace.lake.exists(f"reports/costs/{YESTERDAY}.html"), kinds
 
 
 def test_a_step_that_is_killed_again_and_again_leaves_a_day_old_or_new_and_completes_it(
@@ -240,19 +244,20 @@ def test_a_step_that_is_killed_again_and_again_leaves_a_day_old_or_new_and_compl
     use(workspace, YESTERDAY)
     settled_at = datetime.now(UTC) + timedelta(days=1)
     deliver(home / "lake" / "exports" / "costs", Month(YESTERDAY.replace(day=1), rows=60, parts=1), settled_at)
-    for step in ("meter", "ingest", "report"):
+    (home.parent / "costs.yaml").write_text(f"{SHEET}total: {{ per_month: 0.00001 }}\n")
+    for step in ("meter", "budgets", "ingest", "report"):
         seen, code, writes = [state(workspace)], -signal.SIGKILL, 1
         while code == -signal.SIGKILL:
             code = jobs.do(step, writes)
             seen.append(state(workspace))
-            writes *= 2
+            writes += max(1, writes // 3)
         assert code == 0
         assert writes > 4, f"{step} was not killed in the middle"
         for told in zip(*seen, strict=True):
             assert len({str(value) for value in told}) <= 2, f"{step}: neither old nor new"
             assert list(told) == sorted(told, key=lambda value: value != told[0]), f"{step}: old again after new"
-    costs, metered, has_page, has_mail = state(workspace)
+    costs, metered, has_page, kinds = state(workspace)
     assert all("invoice" in row for row in costs)
     assert ["metering" in row for row in metered] == [True, True], "the job and what is kept"
     assert has_page
-    assert has_mail
+    assert kinds == {"budget", "cost report"}
