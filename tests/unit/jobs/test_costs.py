@@ -252,7 +252,7 @@ def test_a_step_that_is_killed_again_and_again_leaves_a_day_old_or_new_and_compl
             seen.append(state(workspace))
             writes += max(1, writes // 3)
         assert code == 0
-        assert writes > 4, f"{step} was not killed in the middle"
+        assert writes > 2, f"{step} was not killed in the middle"
         for told in zip(*seen, strict=True):
             assert len({str(value) for value in told}) <= 2, f"{step}: neither old nor new"
             assert list(told) == sorted(told, key=lambda value: value != told[0]), f"{step}: old again after new"
