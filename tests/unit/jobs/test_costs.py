@@ -250,7 +250,7 @@ def test_a_step_that_is_killed_again_and_again_leaves_a_day_old_or_new_and_compl
         while code == -signal.SIGKILL:
             code = jobs.do(step, writes)
             seen.append(state(workspace))
-            writes += max(1, writes // 3)
+            writes += max(1, writes // 2)
         assert code == 0
         assert writes > 2, f"{step} was not killed in the middle"
         for told in zip(*seen, strict=True):
