@@ -26,7 +26,7 @@ _KINDS: dict[State, tuple[Kind, AlertSeverity]] = {
     "rejected": ("rejected candidate", "warning"),
     "waiting": ("approval", "info"),
     "declined": ("approval", "warning"),
-    "kept": ("rejected candidate", "warning"),
+    "kept": ("news", "warning"),
 }
 
 
@@ -57,7 +57,7 @@ def verdict_alert(run: Run, workspace: Workspace, links: Links) -> Alert | None:
         kind=kind,
         severity="critical" if facts.findings else severity,
         # A candidate that fails again for the same reasons is no news; whatever else becomes of one is.
-        cause="" if kind == "rejected candidate" else f"{facts.state} {run.run_id}",
+        cause="" if facts.state in ("rejected", "kept") else f"{facts.state} {run.run_id}",
         run_id=run.run_id,
         sections=facts.sections(),
         header=header,
