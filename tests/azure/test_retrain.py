@@ -64,7 +64,7 @@ COMPARED: tuple[tuple[str, type[Record], dict[str, Any]], ...] = (
         Candidate,
         {"model": True, "training_rows": True, "cluster": True, "contenders": {"__all__": {"seconds": True}}},
     ),
-    ("promote", Decision, {"verdict_id": True}),
+    ("promote", Decision, {"verdict_id": True, "predicting": {"cpu_seconds": True}}),
 )
 """Stage, its record, and what of it is of the place and the moment where it ran."""
 OF_THE_MOMENT = ("clock", "freshness", "latency", "training_cost")

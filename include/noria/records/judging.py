@@ -114,6 +114,15 @@ class Approval(Record):
     signature: str = ""
 
 
+class Predicting(Record):
+    """Rows that models predicted, and what that took."""
+
+    rows: int
+    cpu_seconds: float
+    """Processor time of the process and its threads while the models answered; loading a model, reading rows and
+    scoring are no part of it."""
+
+
 class Decision(Record):
     """What the gate said, and what the registry holds after it."""
 
@@ -145,6 +154,8 @@ class Decision(Record):
     approval: Approval | None = None
     forced: str | None = None
     """Why a person promoted it against the verdict, and who."""
+    predicting: Predicting | None = None
+    """Of the holdout, by candidate and champion, each all rows at once; none in records from before it was measured."""
 
     @property
     def new_champion(self) -> bool:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from noria.errors import InputError
 from noria.lake import scratch
 from noria.ledger import Ledger
+from noria.models.answers import ask
 from noria.models.examples import Drawn, draw
+from noria.models.metrics import Predictions
 from noria.pipeline import ApprovalPolicy, Gate, Pipeline, find_pipelines, load_pipeline
-from noria.records import Candidate, ChampionVersion, Run, Snapshot
+from noria.records import Candidate, ChampionVersion, Predicting, Run, Snapshot
 from noria.registry import Registry
 from noria.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Case:
         candidate: What training says of it.
         folder: Scratch on local disk.
         still_held: Raises where the pipeline's lock cannot be shown to be held still.
+        asked: What each of the models took that were asked for the holdout.
     """
 
     run: Run
@@ -36,6 +44,7 @@ class Case:
     candidate: Candidate
     folder: Path
     still_held: Callable[[], None]
+    asked: list[Predicting] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -108,6 +117,25 @@ class Case:
             gone = f"the candidate's model file {self.candidate.model} is gone"
             raise InputError(gone, remedy="Start a new run.") from None
         return file
+
+    def answers(self, model: Any, features: pd.DataFrame) -> Predictions:
+        """What a model says of the n rows of the holdout.
+
+        Raises:
+            InputError: The model fails, or does not give one answer a row.
+        """
+        begun = time.process_time()
+        said = ask(self.drawn.split.problem, model, features)
+        self.asked.append(Predicting(rows=len(features), cpu_seconds=time.process_time() - begun))
+        return said
+
+    @property
+    def predicting(self) -> Predicting:
+        """All that was asked so far."""
+        return Predicting(
+            rows=sum(one.rows for one in self.asked),
+            cpu_seconds=round(sum(one.cpu_seconds for one in self.asked), 6),
+        )
 
     def own(self, registry: Registry) -> ChampionVersion | None:
         """The version that an earlier attempt has made of this candidate, if there is one."""

@@ -16,7 +16,7 @@ from noria import gate
 from noria.errors import InputError
 from noria.gate import Challenger, Champion, Circumstances, Holdout
 from noria.ledger import History
-from noria.models.answers import ask, load, watch
+from noria.models.answers import load, watch
 from noria.models.build import DUMMY, build_model
 from noria.models.examples import Split, as_text
 from noria.models.holdout import among, from_bytes, row_set
@@ -50,7 +50,7 @@ def judge(case: Case, rival: ChampionVersion | None, history: History | None = N
     for rule in decision.rules:
         log.info("%s %s: %s", "ok  " if rule.passed else "FAIL", rule.name, rule.detail)
     log.info("verdict: %s%s", decision.verdict, " (dry run, nothing is registered)" if decision.dry_run else "")
-    return decision
+    return decision.model_copy(update={"predicting": case.predicting})
 
 
 def _holdout(case: Case) -> Holdout:
@@ -75,7 +75,7 @@ def _challenger(case: Case) -> Challenger:
     try:
         size = case.model_file.stat().st_size
         model = load(case.model_file, case.candidate.model_sha256)
-        predictions = ask(posed, model, rows)
+        predictions = case.answers(model, rows)
         manner = watch(posed, model, rows, predictions, int(case.candidate.model_sha256[:8], 16))
         problem, latency = manner.unsteady, manner.latency_milliseconds
     except InputError as error:

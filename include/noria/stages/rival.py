@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from noria.errors import AccessError, InputError, NoriaError, StorageError, UnavailableError
 from noria.gate import Champion
-from noria.models.answers import ask, load
+from noria.models.answers import load
 from noria.models.examples import Drawn, frame, hashes_by, is_text
 from noria.models.holdout import among, from_bytes, in_holdout, row_hashes
 from noria.pipeline import Pipeline
@@ -36,7 +36,7 @@ def champion_of(case: Case, version: ChampionVersion) -> Champion:
     try:
         model = load(case.production.fetch(case.name, version.version, case.folder), version.model_sha256)
         rows = features_for(model, version.holdout, case.drawn, case.run.pipeline)
-        return Champion(version.version, ask(case.drawn.split.problem, model, rows), seen=_seen(case, version))
+        return Champion(version.version, case.answers(model, rows), seen=_seen(case, version))
     except (UnavailableError, AccessError):
         raise
     except NoriaError as error:

@@ -59,6 +59,9 @@ def test_the_evidence_is_made_from_bytes_and_rows(workspace: Workspace, heard: H
     assert heard.challenger.model_bytes is not None and heard.challenger.model_bytes > 1000
     assert heard.challenger.training_vcpu_seconds == 1  # what the record of the stage says
     assert heard.champion is not None and heard.champion.seen is not None and not heard.champion.seen.any()
+    taken = decision.predicting
+    assert taken is not None and taken.rows == 2 * len(split.holdout), "candidate and champion"
+    assert 0 < taken.cpu_seconds < 60
     assert heard.circumstances.validation is not None and heard.circumstances.validation.success
     assert heard.circumstances.newest is not None and heard.circumstances.newest <= heard.circumstances.now
 
