@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from noria.costs import focus
 from noria.costs.sheet import PriceSheet
 from noria.costs.table import METERING, CostTable, open_costs, open_metered
-from noria.costs.usage import measure_stored, stored, usage_of
+from noria.costs.usage import stored, usage_of
 from noria.records import JobUsage
 from noria.workspace import Workspace
 
@@ -68,7 +68,6 @@ def meter_days(workspace: Workspace, sheet: PriceSheet, days: Sequence[date]) ->
     written: list[date] = []
     tables = (open_metered(workspace), open_costs(workspace))
     for day in days:
-        measure_stored(day, workspace)
         rows = metered_rows(workspace, day, sheet)
         brought = [_bring_up(table, workspace, day, rows) for table in tables]
         if any(brought):

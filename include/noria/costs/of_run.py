@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC
 from decimal import Decimal
 
 from noria.costs.metering import price_jobs
 from noria.costs.sheet import load_sheet
 from noria.costs.usage import usage_of_run
 from noria.errors import NoriaError
-from noria.records import JobUsage, Run
+from noria.records import Run
 from noria.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,8 @@ class RunUse:
 
 def run_use(run: Run, workspace: Workspace) -> RunUse | None:
     """What a run has used and cost so far; none where nothing was metered, or no price sheet can be read."""
-    jobs = list(_jobs(run, workspace))
+    first, last = (moment.astimezone(UTC).date() for moment in (run.created_at, workspace.clock()))
+    jobs = list(usage_of_run(first, last, run.pipeline.name, run.run_id, workspace.lake))
     if not jobs:
         return None
     try:
@@ -79,10 +79,3 @@ def money(amount: Decimal, currency: str) -> str:
     if not amount or abs(amount) >= _CENT:
         return f"{amount:.2f} {currency}"
     return f"{amount:.{1 - amount.adjusted()}f} {currency}"
-
-
-def _jobs(run: Run, workspace: Workspace) -> Iterator[JobUsage]:
-    day, last = (moment.astimezone(UTC).date() for moment in (run.created_at, workspace.clock()))
-    while day <= last:
-        yield from usage_of_run(day, run.pipeline.name, run.run_id, workspace.lake)
-        day += timedelta(days=1)

@@ -6,11 +6,12 @@ pipeline keeps in the lake, in `metering/<day>/storage.json`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -20,7 +21,11 @@ from noria.workspace import Workspace, to_json
 
 log = logging.getLogger(__name__)
 _READS_AT_ONCE = 16
-_STORAGE = "storage.json"
+_METERING, _STORAGE = "metering", "storage.json"
+_OF_PIPELINES = frozenset({"raw", "rollbacks", "runs", "typed"})
+"""Folders of the lake whose folders are pipelines."""
+_MOST_LISTS = 7
+"""A run that began earlier is looked for in one list of all days."""
 
 
 class Stored(Record):
@@ -51,10 +56,30 @@ def usage_of(day: date, lake: Lake) -> Iterator[tuple[str, JobUsage]]:
     yield from _read([path for path in lake.list(_folder(day)) if path != _storage_path(day)], lake)
 
 
-def usage_of_run(day: date, pipeline: str, run_id: str, lake: Lake) -> Iterator[JobUsage]:
-    """Every attempt of a run that ended on a day; what is unreadable is told."""
-    for _path, job in _read(list(lake.list(f"{_folder(day)}/{pipeline}/{run_id}")), lake):
+def usage_of_run(first: date, last: date, pipeline: str, run_id: str, lake: Lake) -> Iterator[JobUsage]:
+    """Every attempt of a run that ended on one of these days; what is unreadable is told."""
+    own = f"{pipeline}/{run_id}"
+    if (last - first).days < _MOST_LISTS:
+        days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+        paths = [path for day in days for path in lake.list(f"{_folder(day)}/{own}")]
+    else:
+        paths = [path for path, day in _accounts(lake) if first <= day <= last and f"/{own}/" in path]
+    for _path, job in _read(paths, lake):
         yield job
+
+
+def first_metered(lake: Lake, since: date) -> date | None:
+    """The first day, none before `since`, on which an attempt ended, or none; by names alone."""
+    return min((day for _path, day in _accounts(lake) if day >= since), default=None)
+
+
+def _accounts(lake: Lake) -> Iterator[tuple[str, date]]:
+    """Lake path and day of every attempt; whatever else lies there is passed over."""
+    for path in lake.list(_METERING):
+        match path.split("/"):
+            case [_, folder, _, _, _]:
+                with contextlib.suppress(ValueError):
+                    yield path, date.fromisoformat(folder)
 
 
 def _read(paths: Sequence[str], lake: Lake) -> Iterator[tuple[str, JobUsage]]:
@@ -74,22 +99,23 @@ def stored(day: date, lake: Lake) -> Stored | None:
         return None
 
 
-def measure_stored(day: date, workspace: Workspace) -> None:
-    """Measure what is kept in the lake, unless that was done for this day."""
+def measure_stored(days: Sequence[date], workspace: Workspace) -> None:
+    """Measure what is kept in the lake now, for those of these days for which nobody has yet."""
     lake = workspace.lake
-    if lake.exists(_storage_path(day)):
+    due = [day for day in days if not lake.exists(_storage_path(day))]
+    if not due:
         return
     by_pipeline: Counter[str] = Counter()
-    sizes = dict(lake.sizes(""))
-    known = {parts[1] for path in sizes if len(parts := path.split("/")) > 2 and parts[0] == "runs"}
-    for path, size in sizes.items():
+    for path, size in lake.sizes(""):
         parts = path.split("/")
-        by_pipeline[parts[1] if len(parts) > 2 and parts[1] in known else ""] += size
-    lake.create(_storage_path(day), to_json(Stored(measured_at=workspace.clock(), bytes=dict(by_pipeline))))
+        by_pipeline[parts[1] if len(parts) > 2 and parts[0] in _OF_PIPELINES else ""] += size
+    kept = to_json(Stored(measured_at=workspace.clock(), bytes=dict(by_pipeline)))
+    for day in due:
+        lake.create(_storage_path(day), kept)
 
 
 def _folder(day: date) -> str:
-    return f"metering/{day:%Y-%m-%d}"
+    return f"{_METERING}/{day:%Y-%m-%d}"
 
 
 def _storage_path(day: date) -> str:

@@ -1,12 +1,13 @@
 """A step of the nightly cost export as a process; every step can be killed and run again. See `noria.jobs.runner`.
 
-A day is a UTC day. Days that earlier nights have missed are caught up, from the first one that was metered; today's is
-not written, since it is not over.
+A day is a UTC day. Days that earlier nights have missed are caught up, from the first one that a job was metered on;
+today's is not written, since it is not over.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from noria.alerts import Alert, Links
 from noria.azure import COSTS
+from noria.costs.usage import first_metered, measure_stored
 from noria.errors import InputError, SpecError
 from noria.jobs.metering import Metering
 from noria.jobs.runner import serve
@@ -31,7 +33,8 @@ LATE_DAYS = 3
 MOST_PAGES = 31
 """So far back are missed pages made up for."""
 NO_INVOICES = f"no connection {COSTS}, so there are no invoices: the table holds estimates"
-_METERING = "metering"
+REACH = timedelta(days=400)
+"""So far back are days caught up: a job whose clock was wrong may lie in any year."""
 
 
 class StepRecord(Record):
@@ -43,6 +46,7 @@ class StepRecord(Record):
         days: Those that it changed.
         waiting: Those whose invoice is not delivered yet.
         notes: What else there is to say.
+        first: First day that a job was metered on, as `meter` found it: the lake is listed for it once a night.
     """
 
     step: str
@@ -51,6 +55,7 @@ class StepRecord(Record):
     days: tuple[date, ...] = ()
     waiting: tuple[date, ...] = ()
     notes: tuple[str, ...] = ()
+    first: date | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,13 @@ class Night:
 
     Attributes:
         days: The days to look at, the oldest first.
+        first: First day that a job was metered on.
         named: Somebody named the first of them, and wants them done again.
         page_url: Where the report's page is shown, or nothing.
     """
 
     days: tuple[date, ...]
+    first: date | None
     named: bool = False
     page_url: str = ""
 
@@ -84,8 +91,9 @@ class Done:
 
 def work(args: argparse.Namespace, workspace: Workspace) -> str:
     """Do a step; the lake path of what it did."""
-    days = days_to_do(args.since, args.until, workspace)
-    night = Night(days, args.since is not None, args.page_url)
+    first = _first(args.step, workspace)
+    days = days_to_do(args.since, args.until, first, workspace)
+    night = Night(days, first, args.since is not None, args.page_url)
     run_id = f"night-{workspace.clock().astimezone(UTC):%Y-%m-%d}"
     with Metering(f"costs-{args.step}", PIPELINE, run_id, workspace, whole_process=True) as metering:
         done = STEPS[args.step](night, metering.workspace)
@@ -98,6 +106,7 @@ def work(args: argparse.Namespace, workspace: Workspace) -> str:
         days=tuple(done.days),
         waiting=tuple(done.waiting),
         notes=tuple(done.notes),
+        first=first,
     )
     path = step_path(args.step)
     workspace.lake.replace(path, to_json(record))
@@ -109,28 +118,37 @@ def step_path(step: str) -> str:
     return f"{FIGURES}/steps/{step}.json"
 
 
-def days_to_do(since: date | None, until: date | None, workspace: Workspace) -> tuple[date, ...]:
+def days_to_do(since: date | None, until: date | None, first: date | None, workspace: Workspace) -> tuple[date, ...]:
     """Every day from the first one that was metered to yesterday; or from and to the days that are named.
 
     Raises:
         InputError: The days named are the wrong way round, or not over yet.
     """
-    yesterday = workspace.clock().astimezone(UTC).date() - timedelta(days=1)
+    yesterday = _yesterday(workspace)
     last = until or yesterday
     if last > yesterday:
         raise InputError(f"--until {last}", expected=f"a day that is over, so {yesterday} (UTC) at the latest")
-    first = since or first_metered(workspace)
-    if first is None:
+    if since and since > last:
+        raise InputError(f"--since {since} --until {last}", expected="the earlier day first")
+    begin = since or first
+    if begin is None:
         return ()
-    if since and first > last:
-        raise InputError(f"--since {first} --until {last}", expected="the earlier day first")
-    return tuple(first + timedelta(days=number) for number in range((last - first).days + 1))
+    return tuple(begin + timedelta(days=number) for number in range((last - begin).days + 1))
 
 
-def first_metered(workspace: Workspace) -> date | None:
-    """The first day that a job was metered on, or none."""
-    first = next(iter(workspace.lake.list(_METERING)), None)
-    return date.fromisoformat(first.split("/")[1]) if first else None
+def _first(step: str, workspace: Workspace) -> date | None:
+    """The first day that a job was metered on, of those that are caught up, or none."""
+    reach = _yesterday(workspace) - REACH
+    if step != "meter":
+        with contextlib.suppress(FileNotFoundError):
+            known = StepRecord.model_validate_json(workspace.lake.read(step_path("meter"))).first
+            if known is not None:
+                return max(known, reach)
+    return first_metered(workspace.lake, reach)
+
+
+def _yesterday(workspace: Workspace) -> date:
+    return workspace.clock().astimezone(UTC).date() - timedelta(days=1)
 
 
 def meter(night: Night, workspace: Workspace) -> Done:
@@ -143,6 +161,7 @@ def meter(night: Night, workspace: Workspace) -> Done:
     standing = open_metered(workspace).submitted(night.days)
     again = night.days if night.named else night.days[-LATE_DAYS:]
     due = [day for day in night.days if day not in standing or day in again]
+    measure_stored([day for day in due if night.first and day >= night.first], workspace)
     written: list[date] = []
     for number, day in enumerate(due, 1):
         written += meter_days(workspace, sheet, [day])
@@ -245,7 +264,9 @@ def main() -> None:
     """Parse the arguments and do a step."""
     parser = argparse.ArgumentParser(prog="python -m noria.jobs.costs", description="A step of the cost export.")
     parser.add_argument("step", choices=STEPS)
-    parser.add_argument("--since", type=_day, metavar="DAY", help="first day; default: the first one that was metered")
+    parser.add_argument(
+        "--since", type=_day, metavar="DAY", help="first day; default: the first one that a job was metered on"
+    )
     parser.add_argument("--until", type=_day, metavar="DAY", help="last day; default: yesterday (UTC)")
     parser.add_argument("--page-url", default="", metavar="URL", help="where the report's page is shown, for the mail")
     serve("costs", parser, work)

@@ -105,7 +105,7 @@ def test_a_wrong_price_sheet_fails_at_once_and_everyone_hears_of_it(
 ) -> None:
     workspace.settings.costs_file.write_text("currency: dollars\n")
     operator, context = task("report")
-    workspace.lake.create("metering/2026-11-01/storage.json", b"{}")
+    workspace.lake.create("metering/2026-11-01/students/r1/train-1.json", b"{}")
     with pytest.raises(AirflowFailException, match="currency"):
         operator.execute(context)
     FailedCostsNotifier().notify(context)

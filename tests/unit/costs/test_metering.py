@@ -134,9 +134,9 @@ def test_what_is_stored_costs_its_share_of_the_month(workspace: Workspace) -> No
     workspace.lake.create("runs/students/r1/run.json", b"1" * 1000)
     workspace.lake.create("raw/students/x/data.csv", b"1" * 2**20)
     workspace.lake.create("code/x.py", b"12345")
-    measure_stored(DAY, workspace)
+    measure_stored([DAY], workspace)
     workspace.lake.create("raw/students/y/data.csv", b"1" * 2**20)
-    measure_stored(DAY, workspace)  # once a day
+    measure_stored([DAY], workspace)  # once a day
     kept = stored(DAY, workspace.lake)
     assert kept is not None and kept.bytes == {"students": 1000 + 2**20, "": 5}
     rows = {row[focus.PIPELINE]: row for row in metered_rows(workspace, DAY, SHEET).to_pylist()}
@@ -144,6 +144,15 @@ def test_what_is_stored_costs_its_share_of_the_month(workspace: Workspace) -> No
     assert rows["students"]["BilledCost"] == pytest.approx(month * Decimal("0.028"))
     assert rows["students"]["PricingUnit"] == "GiB-Months"
     assert rows[None]["Tags"] == "{}"
+
+
+def test_only_folders_that_hold_pipelines_make_one(workspace: Workspace) -> None:
+    workspace.lake.create("runs/costs/r1/run.json", b"1")
+    for path in ("exports/costs/noria/part.parquet", "reports/costs/2026-02-09.html"):
+        workspace.lake.create(path, b"22")
+    measure_stored([DAY], workspace)
+    kept = stored(DAY, workspace.lake)
+    assert kept is not None and kept.bytes == {"costs": 1, "": 4}
 
 
 def test_a_day_is_metered_once_and_again_where_use_or_prices_changed(workspace: Workspace, keep: Keep) -> None:
@@ -189,7 +198,7 @@ def test_runs_have_costs_by_stage_and_the_outcome_of_their_last_attempts(workspa
     keep(stage="report", vcpu_seconds=7200)
     keep(run_id="r2", outcome="killed")
     keep(run_id="r3", started=NOON + timedelta(hours=11, minutes=45))
-    measure_stored(DAY, workspace)
+    measure_stored([DAY], workspace)
     both = [metered_rows(workspace, day, SHEET) for day in (DAY, DAY + timedelta(days=1))]
     first, second, third = run_costs(pa.concat_tables(both))
     assert (first.run_id, first.day, first.currency, first.outcome) == ("r1", DAY, "EUR", "done")

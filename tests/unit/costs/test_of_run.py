@@ -11,6 +11,7 @@ import pytest
 
 from noria.costs.of_run import money, run_use
 from noria.costs.usage import keep_usage
+from noria.lake.disk import DiskLake
 from noria.records import JobUsage, Run, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -51,6 +52,20 @@ def test_all_attempts_of_a_run_are_priced_and_no_other_runs(workspace: Workspace
     assert use is not None
     assert (use.jobs, use.cost) == (2, Decimal("0.02"))
     assert use.words == "about 0.02 EUR by the price sheet; 200 vCPU-seconds held, 120 of them used"
+
+
+def test_a_run_of_long_ago_is_found_in_one_list(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = (workspace.create_run("students") for _ in range(2))
+    for day in (0, 3):
+        job(run, workspace, "train", day=day)
+    job(other, workspace, "train")
+    workspace.lake.create(f"metering/stray/students/{run.run_id}/x.json", b"{}")
+    listed: list[str] = []
+    sizes = DiskLake.sizes
+    monkeypatch.setattr(DiskLake, "sizes", lambda lake, folder: listed.append(folder) or sizes(lake, folder))
+    use = run_use(run, replace(workspace, clock=lambda: run.created_at + timedelta(days=365)))
+    assert use is not None
+    assert (use.jobs, listed) == (2, ["metering"])
 
 
 def test_what_has_no_price_is_said(workspace: Workspace) -> None:

@@ -22,6 +22,7 @@ from noria.costs.table import open_costs, open_metered
 from noria.costs.usage import keep_usage
 from noria.errors import InputError
 from noria.jobs.costs import STEPS, StepRecord, days_to_do, work
+from noria.lake.disk import DiskLake
 from noria.records import JobUsage, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -145,7 +146,42 @@ def test_days_that_cannot_be_meant_are_refused(
     workspace: Workspace, since: date | None, until: date, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        days_to_do(since, until, workspace)
+        days_to_do(since, until, None, workspace)
+
+
+def test_the_first_day_is_one_that_a_job_ended_on_whatever_else_lies_there(workspace: Workspace) -> None:
+    for stray in ("metering/.DS_Store/x/y/z.json", f"metering/{before(40)}/storage.json", "metering/notes.txt"):
+        workspace.lake.create(stray, b"{}")
+    use(workspace, date(1970, 1, 1))
+    assert do("meter", workspace).since is None, "a clock that was wrong makes no thousands of days"
+    use(workspace, before(2))
+    assert do("meter", workspace).since == before(2)
+    assert do("export", workspace).first == before(2)
+
+
+def test_days_before_the_first_job_that_somebody_names_have_no_storage_and_are_not_caught_up_ever_after(
+    workspace: Workspace,
+) -> None:
+    use(workspace, before(2))
+    assert do("meter", workspace, since=before(30)).days == (before(2), before(1))
+    assert not workspace.lake.exists(f"metering/{before(30)}/storage.json")
+    assert do("meter", workspace).since == before(2)
+
+
+def test_a_night_lists_what_was_metered_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for days in (4, 1):
+        use(workspace, before(days))
+    listed: list[str] = []
+    sizes = DiskLake.sizes
+
+    def telling(lake: DiskLake, folder: str) -> Iterator[tuple[str, int]]:
+        listed.append(folder)
+        return sizes(lake, folder)
+
+    monkeypatch.setattr(DiskLake, "sizes", telling)
+    night(workspace)
+    assert listed.count("metering") == 1
+    assert listed.count("") == 1, "one look at what is kept does for all days that were missed"
 
 
 def test_what_a_night_uses_is_metered_too(workspace: Workspace) -> None:
