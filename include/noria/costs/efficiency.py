@@ -12,16 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from pydantic import ValidationError
 
 from noria.costs.runs import RunCost
+from noria.costs.sheet import PriceSheet
 from noria.errors import StorageError
 from noria.pipeline import greater_is_better
 from noria.records import Candidate, Decision, Record, Run, Snapshot, Usage
 from noria.workspace import Workspace
 
 log = logging.getLogger(__name__)
+_HOUR = Decimal(3600)
 _READS_AT_ONCE = 8
 _SHARE_METRICS = frozenset({"r2", "accuracy", "balanced_accuracy", "roc_auc", "f1", "rae", "rse"})
 """Those that run from 0 to 1, or nearly so: a point of them is a hundredth."""
@@ -37,6 +40,8 @@ class RunFacts:
     candidate: Candidate | None
     decision: Decision | None
     train_usage: Usage | None
+    judged_on: str | None = None
+    """The machine of the job that had the models predict."""
 
     @property
     def created_at(self) -> datetime:
@@ -74,8 +79,11 @@ class Efficiency(Record):
     """Points of the metric that new champions gained over those before them, on rows that both were compared on."""
     per_point: Decimal | None = None
     predictions: int | None = None
-    """None: no records tell of predictions."""
+    """Rows of holdouts that candidates and champions predicted; none where no record tells of it."""
+    prediction_seconds: float | None = None
+    """Processor time that these took, while the models answered."""
     per_1000_predictions: Decimal | None = None
+    """That time at the price of a vCPU hour; none where the sheet has no price, or another currency."""
 
 
 def facts(runs: Iterable[RunCost], workspace: Workspace) -> list[RunFacts]:
@@ -89,6 +97,7 @@ def _facts(cost: RunCost, workspace: Workspace) -> RunFacts | None:
     try:
         run = workspace.load_run(cost.pipeline, cost.run_id)
         trained = workspace.stage_run(run, "train")
+        judged = workspace.stage_run(run, "release") or workspace.stage_run(run, "promote")
         return RunFacts(
             cost=cost,
             run=run,
@@ -96,29 +105,33 @@ def _facts(cost: RunCost, workspace: Workspace) -> RunFacts | None:
             candidate=Candidate.model_validate(trained.record) if trained else None,
             decision=workspace.decision(run),
             train_usage=trained.usage if trained else None,
+            judged_on=judged.usage.machine if judged else None,
         )
     except (StorageError, ValidationError) as error:
         log.info("what run %s came to cannot be read: %s", cost.run_id, error)
         return None
 
 
-def efficiencies(runs: Sequence[RunCost], known: Sequence[RunFacts]) -> list[Efficiency]:
+def efficiencies(runs: Sequence[RunCost], known: Sequence[RunFacts], sheet: PriceSheet) -> list[Efficiency]:
     """A line for each pipeline and currency, the dearest first.
 
     Args:
         runs: All runs of a time.
         known: What those came to whose records stand.
+        sheet: What a vCPU hour costs.
     """
     groups: dict[tuple[str, str], tuple[list[RunCost], list[RunFacts]]] = defaultdict(lambda: ([], []))
     for run in runs:
         groups[run.pipeline, run.currency][0].append(run)
     for fact in known:
         groups[fact.cost.pipeline, fact.cost.currency][1].append(fact)
-    lines = [_efficiency(*names, *group) for names, group in groups.items()]
+    lines = [_efficiency(*names, *group, sheet) for names, group in groups.items()]
     return sorted(lines, key=lambda line: (-line.cost, line.pipeline))
 
 
-def _efficiency(pipeline: str, currency: str, runs: Sequence[RunCost], known: Sequence[RunFacts]) -> Efficiency:
+def _efficiency(
+    pipeline: str, currency: str, runs: Sequence[RunCost], known: Sequence[RunFacts], sheet: PriceSheet
+) -> Efficiency:
     cost = sum((run.cost for run in runs), Decimal(0))
     models = sum(f.candidate is not None for f in known)
     promoted = sum(f.decision is not None and f.decision.new_champion for f in known)
@@ -140,7 +153,23 @@ def _efficiency(pipeline: str, currency: str, runs: Sequence[RunCost], known: Se
         point=point,
         gained=gained,
         per_point=cost / Decimal(str(gained)) if gained and gained > 0 else None,
+        **_predictions(known, sheet if currency == sheet.currency else None),
     )
+
+
+def _predictions(known: Sequence[RunFacts], sheet: PriceSheet | None) -> dict[str, Any]:
+    """How many rows were predicted, what that took, and what a thousand of them cost where there are prices."""
+    told = [(f.judged_on, f.decision.predicting) for f in known if f.decision and f.decision.predicting]
+    rows = sum(predicting.rows for _, predicting in told)
+    if not rows:
+        return {}
+    figures = {"predictions": rows, "prediction_seconds": sum(predicting.cpu_seconds for _, predicting in told)}
+    prices = {machine: sheet.machines.get(sheet.name_of(machine)) for machine, _ in told if machine} if sheet else {}
+    priced = [(price, p) for machine, p in told if machine and (price := prices.get(machine))]
+    if not (thousands := Decimal(sum(p.rows for _, p in priced)) / 1000):
+        return figures
+    cost = sum((price.vcpu_hour * Decimal(str(p.cpu_seconds)) / _HOUR for price, p in priced), Decimal(0))
+    return figures | {"per_1000_predictions": cost / thousands}
 
 
 def is_near(candidate: Candidate, family: str) -> bool:

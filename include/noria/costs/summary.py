@@ -175,7 +175,7 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     known = facts(runs, workspace)
     compared = {r.currency: r for r in reconcile(costs, metered, sheet)}
     saved = recommend(runs, known, sheet, tuple(compared.values()))
-    bought = efficiencies(runs, known)
+    bought = efficiencies(runs, known, sheet)
     bounds, notes = _bounds(workspace, sheet)
     night = _Night(workspace, day, runs)
     found = []

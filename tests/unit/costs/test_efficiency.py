@@ -13,7 +13,7 @@ from noria.costs.efficiency import RunFacts, efficiencies, facts, is_near
 from noria.costs.recommendations import Recommendation, recommend
 from noria.costs.reconcile import Compared, Parts, Reconciliation
 from noria.costs.runs import RunCost
-from noria.records import Candidate, Decision, Spread, Usage
+from noria.records import Candidate, Decision, Predicting, Spread, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
 from tests.support import story
@@ -68,29 +68,56 @@ def test_cost_per_model_per_promoted_model_and_per_point() -> None:
         fact(3, candidate=None),
     ]
     failed = run_cost(9, outcome="failed")  # without records
-    (line,) = efficiencies([*(f.cost for f in known), failed], known)
+    (line,) = efficiencies([*(f.cost for f in known), failed], known, SHEET)
     assert (line.cost, line.runs, line.failed, line.models, line.promoted) == (Decimal("3.5"), 5, 1, 3, 2)
     assert line.per_model == Decimal("3.5") / 3
     assert line.per_promoted == Decimal("1.75")
     assert (line.metric, line.point) == ("r2", 0.01)
     assert line.gained == pytest.approx(2.0), "0.012 and 0.008 in hundredths; what was kept gains nothing"
     assert float(line.per_point or 0) == pytest.approx(1.75)
-    assert line.predictions is None and line.per_1000_predictions is None
+
+
+def predicted(rows: int, seconds: float) -> Decision:
+    return decision("keep", predicting=Predicting(rows=rows, cpu_seconds=seconds))
+
+
+def test_a_thousand_predictions_cost_their_cpu_time_at_the_price_of_the_machine_that_made_them() -> None:
+    """1,800 rows in 9 s at 0.05 an hour and 600 in 3.6 s at 0.40 for four: 0.000485 for 2,400."""
+    before_it_was_measured = fact(2)
+    known = [
+        replace(fact(0, predicted(1800, 9.0)), judged_on="local"),
+        replace(fact(1, predicted(600, 3.6)), judged_on=NODE.upper()),
+        before_it_was_measured,
+    ]
+    (line,) = efficiencies([f.cost for f in known], known, SHEET)
+    assert (line.predictions, line.prediction_seconds) == (2400, pytest.approx(12.6))
+    cost = Decimal("0.05") * 9 / 3600 + Decimal("0.10") * Decimal("3.6") / 3600
+    assert float(line.per_1000_predictions or 0) == pytest.approx(float(cost / Decimal("2.4")))
+
+
+@pytest.mark.parametrize(
+    ("machine", "currency", "predictions"), [("unpriced", "USD", 500), ("local", "EUR", 500), (None, "USD", 500)]
+)
+def test_predictions_without_a_price_are_told_without_one(machine: str | None, currency: str, predictions: int) -> None:
+    one = replace(fact(0, predicted(500, 1.0), currency=currency), judged_on=machine)
+    (line,) = efficiencies([one.cost], [one], SHEET)
+    assert (line.predictions, line.per_1000_predictions) == (predictions, None)
 
 
 def test_nothing_is_divided_by_nothing() -> None:
-    (line,) = efficiencies([run_cost(0)], [])
+    (line,) = efficiencies([run_cost(0)], [], SHEET)
     assert (line.per_model, line.per_promoted, line.per_point, line.gained) == (None, None, None, None)
+    assert (line.predictions, line.per_1000_predictions) == (None, None)
 
 
 def test_the_first_champion_gains_no_points() -> None:
     first = fact(0, decision("promote", comparison=None, previous_champion=None))
-    (line,) = efficiencies([first.cost], [first])
+    (line,) = efficiencies([first.cost], [first], SHEET)
     assert (line.promoted, line.gained) == (1, None)
 
 
 def test_two_currencies_are_two_lines() -> None:
-    lines = efficiencies([run_cost(0), run_cost(1, currency="EUR")], [])
+    lines = efficiencies([run_cost(0), run_cost(1, currency="EUR")], [], SHEET)
     assert sorted(line.currency for line in lines) == ["EUR", "USD"]
 
 
@@ -102,7 +129,7 @@ def test_what_runs_came_to_is_read_from_their_records(tmp_path: Any) -> None:
     done(workspace, run, "promote", decision("promote"))
     (read,) = facts([run_cost(1), run_cost(2)], workspace)  # nobody knows r2
     assert read.candidate == CANDIDATE and read.decision == decision("promote")
-    assert read.snapshot is not None and read.train_usage is not None
+    assert read.snapshot is not None and read.train_usage is not None and read.judged_on == "local"
     assert read.gain == pytest.approx(0.006)
 
 

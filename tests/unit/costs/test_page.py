@@ -14,10 +14,13 @@ from noria.costs.page.chart import HEIGHT, UNTAGGED, chart
 from noria.costs.page.money import about, money
 from noria.costs.page.render import report_url, sentences, tone
 from noria.costs.summary import BudgetUse, DayCost, DearRun, Summary
+from noria.records import Predicting
 from noria.settings import Settings
 from noria.workspace import Workspace
 from tests.support.charges import DAY, NODE, bill, estimate, nodes, write
 from tests.support.elements import Elements
+from tests.support.judged import decision
+from tests.support.runs import done
 
 BEFORE = DAY - timedelta(days=1)
 SHEET = f"""
@@ -40,6 +43,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def summary(workspace: Workspace) -> Summary:
     """Two days, one of them invoiced, with names that want to be HTML."""
+    run = workspace.create_run("students", "r1")
+    done(workspace, run, "promote", decision("keep", predicting=Predicting(rows=600, cpu_seconds=3.6)))
     of_run = {"x_Run": "r1", "x_Stage": "train", "x_CpuSeconds": 36_000.0, "x_VcpuSeconds": 144_000.0}
     write(
         workspace,
@@ -127,6 +132,11 @@ def test_recommendations_and_prices_are_told(page: str) -> None:
     assert "1.5 USD a month, about idle nodes Nodes were paid for while no job ran on them." in said
     assert "students: idle compute" in said
     assert "list price &amp; discount" in page
+
+
+def test_what_a_thousand_predictions_cost_is_told(page: str) -> None:
+    """3.6 s at 0.05 an hour, for 600."""
+    assert "0.000083 600 made in 3.6 s" in words(page)
 
 
 def test_estimates_are_hatched_and_invoices_are_not(page: str) -> None:
