@@ -28,8 +28,9 @@ from noria.airflow.costs import CostsOperator, costs_arguments
 with DAG(doc_md=__doc__, **costs_arguments()):
     meter = CostsOperator(step="meter")
     export = CostsOperator(step="export")
-    ingest = CostsOperator(step="ingest")
-    # Invoices that did not come must keep back neither a budget's warning nor the night's page.
+    # A wrong price sheet must not keep back invoices that lie in the lake already, and invoices that did not come keep
+    # back neither a budget's warning nor the night's page.
+    ingest = CostsOperator(step="ingest", trigger_rule=TriggerRule.ALL_DONE)
     budgets = CostsOperator(step="budgets", trigger_rule=TriggerRule.ALL_DONE)
     report = CostsOperator(step="report", trigger_rule=TriggerRule.ALL_DONE)
 
