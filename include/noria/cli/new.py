@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from noria.errors import InputError
-from noria.pipeline import NAME_PATTERN, find_pipelines
+from noria.pipeline import NAME_PATTERN, RESERVED, find_pipelines
 from noria.scaffold.columns import ColumnPlan, plan_columns, suggest_target
 from noria.scaffold.look import look
 from noria.scaffold.suggest import Plan, make_plan
@@ -64,6 +64,8 @@ def _check_name(name: str, settings: Settings, into: Path) -> None:
         raise InputError(
             f"name {name!r}", expected="a small letter, then small letters, digits and _, such as my_sales"
         )
+    if name in RESERVED:
+        raise InputError(f"the name {name!r} is reserved: {RESERVED[name]}", expected="another name")
     taken = find_pipelines([*settings.pipelines, into]).get(name)
     if taken is not None:
         raise InputError(f"there is a pipeline {name!r} in {taken}", expected="a new name")

@@ -24,6 +24,7 @@ from noria.pipeline.policy import (
 )
 from noria.pipeline.reading import find_pipelines, load_model, load_pipeline, load_spec
 from noria.pipeline.schema import (
+    RESERVED,
     Csv,
     Evaluation,
     Expectation,
@@ -49,6 +50,7 @@ __all__ = [
     "METRICS",
     "NAME_PATTERN",
     "NO_ONE",
+    "RESERVED",
     "SEVERITIES",
     "SPEC_FILE",
     "AlertSeverity",

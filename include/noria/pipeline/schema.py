@@ -17,6 +17,11 @@ from noria.pipeline.source import Source
 
 MAX_NAME = 100
 """Of a pipeline; it is part of file names and of Airflow's ids, which end at 250 characters."""
+RESERVED = {
+    "costs": "mails about all pipelines together have it",
+    "noria": "what the nightly cost export uses itself is metered under it",
+}
+"""Names that no pipeline can have, and why."""
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
@@ -143,6 +148,13 @@ class Pipeline(Model):
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in RESERVED:
+            raise ValueError(f"{name!r} is reserved: {RESERVED[name]}; give the pipeline another name")
+        return name
 
     @field_validator("schedule")
     @classmethod

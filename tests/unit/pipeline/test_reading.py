@@ -157,6 +157,8 @@ def test_contradictions_are_told_beside_each_other_and_beside_unknown_keys(tmp_p
         ("name: [a\nowner: b\n", 2, "not valid YAML"),
         ("- a\n- b\n", 1, "not a mapping; expected keys such as name"),
         ("", 1, "not a mapping"),
+        (SOUND.replace("name: heights", "name: noria"), 1, "name: 'noria' is reserved: what the nightly cost export"),
+        (SOUND.replace("name: heights", "name: costs"), 1, "name: 'costs' is reserved"),
         (SOUND.replace("name: heights", "name: weights"), 1, "name: 'weights'; expected the folder's name 'heights'"),
     ],
 )

@@ -283,6 +283,7 @@ def test_a_file_that_is_no_table_is_refused(
         (["mine", "--target", "word"], "holds string values"),
         (["mine", "--target", "x", "--task", "classification"], "class '4' has 7 rows; expected at least 10"),
         (["Mine", "--target", "y"], "name 'Mine'; expected a small letter"),
+        (["costs", "--target", "y"], "the name 'costs' is reserved: mails about all"),
         (["../mine", "--target", "y"], "name '../mine'"),
         (["students", "--target", "y"], "there is a pipeline 'students' in "),
     ],
