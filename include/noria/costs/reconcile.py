@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 COLUMNS = (
     "BillingCurrency",
     "ChargeCategory",
+    "ChargeClass",
     "ChargeDescription",
+    "CommitmentDiscountStatus",
     "ConsumedQuantity",
     "ConsumedUnit",
     COST,
@@ -43,12 +45,12 @@ COLUMNS = (
 )
 """What has to be read of both tables."""
 PARTS = {
-    "idle": "node time that was paid for and not used by jobs",
+    "idle": "node time that was paid for and not used by jobs, reserved time too",
     "unlabelled": "charges without the tags noria:…",
     "price": "the same quantity at another price: the price sheet’s error",
     "storage": "what the lake keeps, and requests to it",
     "not_invoiced": "metered, and not on the invoice: workers of your own, or charges that are still to come",
-    "rest": "charges that nobody meters, less time than metered, or a unit that is not understood",
+    "rest": "charges that nobody meters, corrections, less time than metered, or a quantity that is not understood",
 }
 STORAGE, LOCAL = "storage", "local"
 _ZERO = Decimal(0)
@@ -57,6 +59,11 @@ _MACHINE_SERVICES = {"synapse": "synapse", "virtual machine": "azureml", "machin
 _NODE_HOURS = ("hour", "vcpu hour")
 _MOST_TAGS = 10
 _QUANTITIES = ("ConsumedQuantity", "PricingQuantity")
+_UNITS = ("ConsumedUnit", "PricingUnit")
+_BESIDE, _UNUSED = "x_Beside", "unused"
+"""Of an invoice's row that is no price of something used: why; else null."""
+_WHOLE = {STORAGE: "storage", _UNUSED: "idle"}
+"""Kinds of which all that is charged is one part of the difference."""
 
 
 class Parts(Record):
@@ -195,13 +202,40 @@ class _Cell:
 
 def _charges(table: pa.Table, sheet: PriceSheet, used: Collection[str] = ()) -> Iterator[_Charge]:
     """Rows by day, pipeline and kind; `used` are the machines that jobs were metered on."""
-    keys = [name for name in COLUMNS if name not in (COST, *_QUANTITIES, focus.RUN, focus.STAGE, CURRENCY)]
-    for row in totals(table, keys, _QUANTITIES):
+    left = (COST, *_QUANTITIES, focus.RUN, focus.STAGE, CURRENCY, "ChargeClass", "CommitmentDiscountStatus")
+    keys = [_BESIDE, *(name for name in COLUMNS if name not in left)]
+    for row in totals(_with_beside(table), keys, _QUANTITIES):
         kind = STORAGE if _is_storage(row) else row[focus.MACHINE] or _machine(row, sheet, used)
+        if row[_BESIDE]:
+            reserved = row[_BESIDE] == _UNUSED and kind in sheet.machines
+            kind = _UNUSED if reserved else kind if kind == STORAGE else _service(row)
+            yield _Charge(row[focus.DAY], row[focus.PIPELINE], kind, row["cost"], None, None)
+            continue
         quantity, unit = _quantity(row, kind, sheet)
         if not quantity and unit is None and kind in sheet.machines and row[focus.MACHINE] is None:
             kind = _service(row) if row["ConsumedUnit"] or row["PricingUnit"] else kind  # no hours, so no node's time
         yield _Charge(row[focus.DAY], row[focus.PIPELINE], kind, row["cost"], quantity, unit)
+
+
+def _with_beside(table: pa.Table) -> pa.Table:
+    """The rows, with why one is no price of something used: a correction, a reservation that nobody used, no quantity.
+
+    Where no unit is told at all, as the Query API does, a charge without a quantity is as good as any.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_ours = pc.is_valid(table[focus.MACHINE])
+    unit = pc.coalesce(*(table[name] for name in _UNITS))
+    quantity = pc.coalesce(*(table[name] for name in _QUANTITIES), pa.scalar(_ZERO, pa.decimal128(38, 18)))
+    cases = {
+        "": is_ours,
+        _UNUSED: pc.equal(table["CommitmentDiscountStatus"], "Unused"),
+        "correction": pc.equal(table["ChargeClass"], "Correction"),
+        "no quantity": pc.and_(pc.not_equal(unit, ""), pc.equal(quantity, pa.scalar(_ZERO, quantity.type))),
+    }
+    found = pc.make_struct(*(pc.fill_null(case, False) for case in cases.values()))
+    return table.append_column(_BESIDE, pc.case_when(found, *(pa.scalar(name) for name in cases)))
 
 
 def _is_storage(row: Mapping[str, Any]) -> bool:
@@ -321,8 +355,8 @@ class _Books:
                 continue
             del ours[pipeline, kind]
         for (pipeline, kind), cell in theirs.items():
-            if kind == STORAGE:
-                self._add(day, pipeline, "storage", cell.cost)
+            if kind in _WHOLE:
+                self._add(day, pipeline, _WHOLE[kind], cell.cost)
             elif pipeline is not None:
                 self._add(day, pipeline, "idle" if kind in self.sheet.machines else "rest", cell.cost)
             else:

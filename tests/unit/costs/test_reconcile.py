@@ -100,6 +100,34 @@ def test_the_difference_is_taken_apart(estimates: Rows, invoices: Rows, expected
     assert total.parts.total == total.difference
 
 
+CORRECTION = {"ChargeClass": "Correction"}
+UNUSED = {"CommitmentDiscountStatus": "Unused"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "expected"),
+    [
+        (nodes("0", "-0.10", **CORRECTION), {"rest": "-0.10"}),
+        (nodes("-1", "-0.10", **CORRECTION), {"rest": "-0.10"}),
+        (nodes("0", "3.00", **UNUSED), {"idle": "3.00"}),
+        (nodes("0", "3.00", **UNUSED, ConsumedQuantity=None, PricingQuantity=Decimal(13), PricingUnit="1 Hour"),
+         {"idle": "3.00"}),
+        (nodes("0", "3.00", None, **UNUSED), {"idle": "3.00"}),
+        (nodes("0", "0.01"), {"rest": "0.01"}),
+        (nodes("0", "0.01", ConsumedQuantity=None), {"rest": "0.01"}),
+        (nodes("0", "0.01", ConsumedQuantity=None, ConsumedUnit=None), {"rest": "0.01"}),
+        (bill("Storage", "-1", "1 GB/Month", "-0.50", **CORRECTION), {"storage": "-0.50"}),
+    ],
+    ids=["refund", "refund of hours", "unused", "unused, priced hours", "unused, unlabelled", "no hours", "null hours",
+         "no unit", "storage"],
+)  # fmt: skip
+def test_what_is_no_price_of_hours_used_proposes_no_price(beside: dict[str, Any], expected: dict[str, str]) -> None:
+    estimates = [estimate(NODE, "8", "0.80"), kept("2", "0.04")]
+    found = reconciled(estimates, [nodes("2", "0.80"), bill("Storage", "2", "1 GB/Month", "0.04"), beside])
+    assert found.total.parts == parts(**expected) and found.total.parts.total == found.total.difference
+    assert [price for price in found.prices if price.percent] == []
+
+
 def test_a_cluster_without_tags_is_shared_by_those_who_used_it() -> None:
     found = reconciled(
         [estimate(NODE, "8", "0.80"), estimate(NODE, "4", "0.40", "taxis")],
