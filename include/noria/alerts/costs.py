@@ -39,7 +39,7 @@ def refused_alert(refused: Sequence[str], links: Links) -> Alert:
         f"{count} of Cost Management cannot be used",
         kind="cost report",
         severity="warning",
-        cause="\n".join(refused),
+        cause="deliveries that cannot be used",
         details=[
             *refused,
             "Their days keep what they had. A delivery that can be used, or the removal of its folder, ends this.",

@@ -5,6 +5,7 @@ Columns of our own begin with `x_`, as the specification wants it. Money and qua
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ OWN = (DAY, ORIGIN, PIPELINE, RUN, STAGE, MACHINE, OUTCOME)
 FIGURES = (VCPU_SECONDS, CPU_SECONDS, IDLE_SHARE)
 REQUIRED = ("BilledCost", "BillingCurrency", "ChargePeriodStart", "ChargePeriodEnd", "EffectiveCost")
 """A delivery without one of these is no cost data."""
+
+
+def midnight(day: date) -> datetime:
+    """At which a day's charges begin."""
+    return datetime.combine(day, time(), UTC)
 
 
 def schema() -> pa.Schema:

@@ -1,13 +1,15 @@
 """Rows of a delivered invoice become rows of the table: FOCUS 1.0 as Azure writes it, in any type that it uses.
 
 Money comes as decimals, doubles or text; times as timestamps, dates or text, with seconds (1.0r2) or without (1.0);
-tags as a JSON object, or as one without its braces. Columns that FOCUS does not know are kept as they are called.
+tags as a JSON object, as one without its braces, or as a map. Columns that FOCUS does not know are kept as they are
+called.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _BATCH_ROWS = 65_536
 _MONEY_DIGITS, _MONEY_SCALE = 38, 18
+_WIDE_DIGITS, _WIDE_SCALE, _TINY = 76, 38, 1e-19
+"""Room for all digits of a double before it is rounded to the last one that is kept; below `_TINY` it becomes zero."""
 _REFUSED_CHARACTERS = frozenset(" ,;{}()\n\t=")
 """Delta has no such column names."""
 _CACHED_TAGS = 100_000
@@ -47,18 +51,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Invoice:
-    """Delivered files that belong together, with rows of the days from `first` to `last`.
+    """Delivered files that belong together, for the days from `first` to `last`.
+
+    An invoice may hold charges of days before it, such as a correction of the last month; they are booked on its first
+    day, and those of later days on its last, so that the amounts are right and the next delivery replaces them too.
 
     Attributes:
         parts: The files.
-        first, last: Days (UTC) that all rows are of.
+        first, last: Days (UTC) that rows are booked on.
         more: Columns that the table will have besides those of `focus.schema()`, which these files have.
+        moved: Of the rows read so far, how many are booked on another day than their own, by the day that they are of.
     """
 
     parts: Sequence[Part]
     first: date
     last: date
     more: pa.Schema
+    moved: Counter[date] = field(default_factory=Counter)
     _tags: dict[str, tuple[str | None, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -88,7 +97,7 @@ class Invoice:
         """All rows, in the layout of `focus.schema()` and then `more`; text is dictionary-encoded, which costs least.
 
         Raises:
-            InputError: A value cannot be understood, or a row is of another day.
+            InputError: A value cannot be understood, or a row is of no day.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -102,7 +111,7 @@ class Invoice:
                 with pq.ParquetFile(part.file, read_dictionary=texts) as file:
                     for batch in file.iter_batches(_BATCH_ROWS):
                         yield self._normal(batch, part, schema, origin)
-            except (pa.ArrowInvalid, OSError) as error:
+            except (pa.ArrowException, OSError) as error:
                 raise _unreadable(part, error) from error
 
     def _normal(self, batch: pa.RecordBatch, part: Part, schema: pa.Schema, origin: str) -> pa.RecordBatch:
@@ -113,7 +122,8 @@ class Invoice:
         own = {focus.DAY: self._days(start, part), focus.ORIGIN: pa.repeat(origin, batch.num_rows).dictionary_encode()}
         own |= {name: pa.nulls(batch.num_rows, schema.field(name).type) for name in (focus.MACHINE, focus.OUTCOME)}
         own |= {name: pa.nulls(batch.num_rows, schema.field(name).type) for name in focus.FIGURES}
-        own |= self._labels(given.get("Tags"), batch.num_rows)
+        tags = _converted("Tags", given, schema, part) if "Tags" in given else None
+        own |= self._labels(tags, batch.num_rows)
         columns = []
         for name in schema.names:
             if name in own:
@@ -125,44 +135,38 @@ class Invoice:
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _days(self, start: pa.Array, part: Part) -> pa.Array:
-        """The day of each row.
+        """The day that each row is booked on.
 
         Raises:
-            InputError: A row has none, or one that was not delivered for.
+            InputError: A row is of none.
         """
-
-        def day(moment: datetime | None) -> str:
-            if moment is None:
-                raise InputError(f"{part.name}: a row without ChargePeriodStart", expected="a time in every row")
-            if not self.first <= moment.date() <= self.last:
-                raise InputError(
-                    f"{part.name}: a row with ChargePeriodStart {moment:%Y-%m-%d}",
-                    expected=f"days from {self.first} to {self.last}, as the manifest says",
-                )
-            return moment.date().isoformat()
-
         import pyarrow as pa
 
+        if start.null_count:
+            raise InputError(f"{part.name}: a row without ChargePeriodStart", expected="a time in every row")
         values = start.dictionary_encode()
-        if values.null_count:
-            day(None)
-        days = pa.array([day(moment) for moment in values.dictionary.to_pylist()], pa.string())
+        own = [moment.date() for moment in values.dictionary.to_pylist()]
+        booked = [min(max(day, self.first), self.last) for day in own]
+        if own != booked:
+            for row in values.indices.value_counts().to_pylist():
+                if own[row["values"]] != booked[row["values"]]:
+                    self.moved[own[row["values"]]] += row["counts"]
+        days = pa.array([day.isoformat() for day in booked], pa.string())
         return days.take(values.indices).dictionary_encode()
 
-    def _labels(self, tags: pa.Array | None, rows: int) -> dict[str, pa.Array]:
+    def _labels(self, tags: pa.DictionaryArray | None, rows: int) -> dict[str, pa.Array]:
         """Tags as a JSON object, and the labels among them, each as a column."""
         import pyarrow as pa
 
         names = ("Tags", *_LABELS.values())
         if tags is None:
             return {name: pa.nulls(rows, _text()) for name in names}
-        values = _plain(tags, _text())
         if len(self._tags) > _CACHED_TAGS:
             self._tags.clear()
-        known = [self._known(text) for text in values.dictionary.to_pylist()]
+        known = [self._known(text) for text in tags.dictionary.to_pylist()]
         columns = list(zip(*known, strict=True)) if known else [()] * len(names)
         return {
-            name: pa.array(column, pa.string()).take(values.indices).dictionary_encode()
+            name: pa.array(column, pa.string()).take(tags.indices).dictionary_encode()
             for name, column in zip(names, columns, strict=True)
         }
 
@@ -184,7 +188,7 @@ def _columns(part: Part) -> pa.Schema:
     try:
         with pq.ParquetFile(part.file) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise _unreadable(part, error) from error
     if part.rows is not None and rows != part.rows:
         raise InputError(f"{part.name} has {rows} rows", expected=f"{part.rows}, as the manifest says")
@@ -242,7 +246,7 @@ def _converted(name: str, given: dict[str, pa.Array], schema: pa.Schema, part: P
     convert = _decimal if types.is_decimal(kind) else _time if types.is_timestamp(kind) else _plain
     try:
         return column if column.type == kind else convert(column, kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+    except (pa.ArrowException, ValueError, TypeError) as error:
         problem = f"{part.name}: column {name} ({column.type}) has a value that is no {_WORDS[convert]}: {error}"
         if name not in focus.schema().names:
             log.warning("%s; the column is left out of these rows", problem)
@@ -251,9 +255,12 @@ def _converted(name: str, given: dict[str, pa.Array], schema: pa.Schema, part: P
 
 
 def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """As text by dictionary, where text is asked for."""
+    """As text by dictionary, where text is asked for; a map, which is FOCUS's own type for tags, as a JSON object."""
     import pyarrow as pa
 
+    if pa.types.is_map(column.type):
+        texts = [None if pairs is None else json.dumps(dict(pairs), ensure_ascii=False) for pairs in column.to_pylist()]
+        return pa.array(texts, pa.string()).dictionary_encode()
     if column.type == kind or kind != _text():
         return column.cast(kind)
     if pa.types.is_dictionary(column.type):
@@ -264,18 +271,26 @@ def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
 def _decimal(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """Doubles by their shortest decimal form: 0.1 is 0.1, not the binary number nearest to it."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import types
 
     if types.is_floating(column.type):
-        try:
-            return column.cast(pa.string()).cast(kind)
-        except pa.ArrowInvalid:  # smaller than the last digit that is kept, or no number
-            return column.cast(kind)
+        return _exact(pc.if_else(pc.less(pc.abs(column), _TINY), 0.0, column).cast(pa.string()), kind)
     if types.is_string(column.type) or types.is_large_string(column.type):
-        import pyarrow.compute as pc
-
-        return pc.if_else(pc.equal(column, ""), None, column).cast(kind)
+        return _exact(pc.if_else(pc.equal(column, ""), None, column), kind)
     return column.cast(kind, safe=not types.is_decimal(column.type))
+
+
+def _exact(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Numbers as text; those of more digits than are kept are rounded, each for itself."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        return texts.cast(kind)
+    except pa.ArrowInvalid:  # one of them has more digits, or is no number
+        wide = texts.cast(pa.decimal256(_WIDE_DIGITS, _WIDE_SCALE))
+        return pc.round(wide, kind.scale, "half_to_even").cast(kind)
 
 
 def _time(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -9,20 +9,23 @@ manifest says, is not there yet. What was taken in stays where it is; that it wa
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from noria.costs import focus
+from noria.costs.focus import midnight
 from noria.costs.invoice_rows import Invoice, Part
-from noria.costs.table import INVOICE, CostTable, open_costs
+from noria.costs.table import INVOICE, METERING, CostTable, open_costs
 from noria.errors import InputError
 from noria.lake import Lake
 from noria.workspace import Workspace
@@ -34,10 +37,14 @@ log = logging.getLogger(__name__)
 ROOT = "exports/costs"
 SETTLING = timedelta(days=1)
 """For so long after its end charges of a day still come in; until then its estimates tell more than an invoice."""
+LATE = timedelta(days=4)
+"""For so long after its beginning charges of a day may be late; an estimate tells more than that there are none."""
 _SWITCHED = timedelta(days=3)
 """An export that has delivered nothing for so long, while another one has, was replaced by that one."""
 _MANIFEST = "manifest.json"
+_KNOWN = "manifests.json"
 _READS_AT_ONCE = 16
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,8 @@ class Ingested:
     Attributes:
         written: Days that were written.
         empty: Those of them for which nothing was charged.
+        kept: Days that have an estimate still, since the newest invoice has no charges for them yet.
+        moved: Deliveries with charges of days before or after theirs, and how many.
         left: Days that were delivered and hold something as new already.
         missing: Days without an invoice between the first and the last one that have one.
         waiting: Deliveries that are not all there yet, and what is lacking.
@@ -81,10 +90,23 @@ class Ingested:
 
     written: tuple[date, ...] = ()
     empty: tuple[date, ...] = ()
+    kept: tuple[date, ...] = ()
+    moved: tuple[str, ...] = ()
     left: tuple[date, ...] = ()
     missing: tuple[date, ...] = ()
     waiting: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know, in words."""
+        days = {
+            "nothing was charged": self.empty,
+            "no charges yet, so the estimates stand": self.kept,
+            "no invoice, though there is one of days before and after": self.missing,
+        }
+        said = [f"{what}: {_few(which)}" for what, which in days.items() if which]
+        return [*said, *self.moved, *self.waiting, *self.refused]
 
 
 def deliveries(lake: Lake, root: str = ROOT) -> list[Delivery]:
@@ -102,30 +124,31 @@ def ingest(workspace: Workspace, root: str = ROOT) -> Ingested:
         StorageError: The lake cannot be read or written.
     """
     table = open_costs(workspace)
-    found, stands = _look(workspace.lake, root), table.invoiced_days()
-    written: set[date] = set()
-    empty: set[date] = set()
+    found, stands = _look(workspace.lake, root, keep=True), table.invoiced_days()
+    taken: list[Ingested] = []
     refused = [*found.refused, *_rivals(found.whole)]
     for delivery in found.whole:
         newer = [day for day in delivery.days if _is_newer(delivery, day, stands)]
         if not newer:
             continue
         try:
-            done, without = _take(delivery, newer, table, workspace.lake)
+            taken.append(_take(delivery, newer, table, workspace.lake))
         except InputError as error:
             refused.append(f"{delivery.path}: {error}")
             continue
-        log.info("%s: %s days written", delivery.path, len(done))
-        written, empty = written | set(done), empty | set(without)
-        stands |= dict.fromkeys(done, delivery.submitted_at)
+        log.info("%s: %s days written", delivery.path, len(taken[-1].written))
+        stands |= dict.fromkeys(taken[-1].written, delivery.submitted_at)
     for problem in refused:
         log.error("%s", problem)
     for lack in found.waiting:
         log.info("%s", lack)
+    written = {day for one in taken for day in one.written}
     delivered = {day for delivery in found.whole for day in delivery.days}
     return Ingested(
         written=tuple(sorted(written)),
-        empty=tuple(sorted(empty)),
+        empty=tuple(sorted(day for one in taken for day in one.empty)),
+        kept=tuple(sorted({day for one in taken for day in one.kept} - written)),
+        moved=tuple(said for one in taken for said in one.moved),
         left=tuple(sorted(delivered & set(stands) - written)),
         missing=_gaps(stands),
         waiting=tuple(found.waiting),
@@ -137,8 +160,9 @@ def _is_newer(delivery: Delivery, day: date, stands: Mapping[date, datetime]) ->
     return day not in stands or delivery.submitted_at > stands[day]
 
 
-def _take(delivery: Delivery, days: Sequence[date], table: CostTable, lake: Lake) -> tuple[list[date], list[date]]:
-    """Write days of a delivery; which ones were, and which of them have no rows."""
+def _take(delivery: Delivery, days: Sequence[date], table: CostTable, lake: Lake) -> Ingested:
+    """Write days of a delivery."""
+    fresh = [day for day in days if delivery.submitted_at < midnight(day) + LATE]
     with _fetched(delivery, lake) as parts:
         invoice = Invoice.open(parts, delivery.first, delivery.last, table.columns())
         filled: set[str] = set()
@@ -149,8 +173,38 @@ def _take(delivery: Delivery, days: Sequence[date], table: CostTable, lake: Lake
             submitted_at=delivery.submitted_at,
             reason=f"delivered as {posixpath.dirname(delivery.path)}",
             more=invoice.more,
+            unless_empty=_estimated(fresh, table),
         )
-    return done, [day for day in done if day.isoformat() not in filled]
+    without = [day for day in days if day.isoformat() not in filled]
+    return Ingested(
+        written=tuple(done),
+        empty=tuple(day for day in without if day in done),
+        kept=tuple(day for day in without if day not in done),
+        moved=_told_moved(delivery, invoice.moved),
+    )
+
+
+def _estimated(days: Sequence[date], table: CostTable) -> set[date]:
+    """Those of the days that have estimates of more than nothing."""
+    if not days:
+        return set()
+    rows = table.read(min(days), max(days) + timedelta(days=1), [focus.DAY, focus.ORIGIN, "BilledCost"]).to_pylist()
+    costly = {row[focus.DAY] for row in rows if row[focus.ORIGIN] == METERING and row["BilledCost"]}
+    return {day for day in days if day.isoformat() in costly}
+
+
+def _told_moved(delivery: Delivery, moved: Mapping[date, int]) -> tuple[str, ...]:
+    if not moved:
+        return ()
+    return (
+        f"{posixpath.dirname(delivery.path)}: charges of other days than {delivery.first} to {delivery.last}, booked "
+        f"on the nearest of these: {sum(moved.values())} of {_few(sorted(moved))}",
+    )
+
+
+def _few(days: Sequence[date]) -> str:
+    more = f" and {len(days) - _SHOWN} days more" if len(days) > _SHOWN else ""
+    return ", ".join(map(str, days[:_SHOWN])) + more
 
 
 def _noting_days(rows: Iterator[pa.RecordBatch], filled: set[str]) -> Iterator[pa.RecordBatch]:
@@ -247,27 +301,48 @@ class _Found:
     refused: list[str]
 
 
-def _look(lake: Lake, root: str) -> _Found:
-    """Read every manifest below a folder."""
+def _look(lake: Lake, root: str, *, keep: bool = False) -> _Found:
+    """Understand every manifest below a folder; `keep` what was read of them for the next time."""
     sizes = dict(lake.sizes(root))
-    paths = [path for path in sizes if posixpath.basename(path) == _MANIFEST]
     found = _Found([], [], [])
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        for path, data in zip(paths, pool.map(lake.read, paths), strict=True):
-            try:
-                delivery, lack = _understood(path, data, sizes)
-            except InputError as error:
-                found.refused.append(str(error))
-                continue
-            if lack:
-                found.waiting.append(f"{path}: {lack}")
-            else:
-                found.whole.append(delivery)
+    for path, text in _manifests(lake, root, sizes, keep=keep).items():
+        try:
+            delivery, lack = _understood(path, text, sizes)
+        except InputError as error:
+            found.refused.append(str(error))
+            continue
+        if lack:
+            found.waiting.append(f"{path}: {lack}")
+        else:
+            found.whole.append(delivery)
     found.whole.sort(key=lambda delivery: (delivery.submitted_at, delivery.path), reverse=True)
     return found
 
 
-def _understood(path: str, data: bytes, sizes: Mapping[str, int]) -> tuple[Delivery, str]:
+def _manifests(lake: Lake, root: str, sizes: Mapping[str, int], *, keep: bool) -> dict[str, str]:
+    """Texts of all manifests. After a year there are hundreds, so those that were read before come in one file.
+
+    A manifest is the same as before if all files beside it have as many bytes together as then.
+    """
+    place = f"{root}/{_KNOWN}"
+    known: dict[str, tuple[int, str]] = {}
+    if place in sizes:
+        with contextlib.suppress(ValidationError):
+            known = TypeAdapter(dict[str, tuple[int, str]]).validate_json(lake.read(place))
+    folders = Counter[str]()
+    for path, size in sizes.items():
+        folders[posixpath.dirname(path)] += size
+    weights = {path: folders[posixpath.dirname(path)] for path in sizes if posixpath.basename(path) == _MANIFEST}
+    new = [path for path, weight in weights.items() if known.get(path, (-1, ""))[0] != weight]
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        read = {path: data.decode(errors="replace") for path, data in zip(new, pool.map(lake.read, new), strict=True)}
+    texts = {path: read[path] if path in read else known[path][1] for path in weights}
+    if keep and (new or known.keys() != texts.keys()):
+        lake.replace(place, json.dumps({path: (weights[path], text) for path, text in texts.items()}).encode())
+    return texts
+
+
+def _understood(path: str, data: str, sizes: Mapping[str, int]) -> tuple[Delivery, str]:
     """What a manifest says, and what is lacking of it.
 
     Raises:
@@ -281,9 +356,9 @@ def _understood(path: str, data: bytes, sizes: Mapping[str, int]) -> tuple[Deliv
         raise InputError(
             f"{path}: {where or 'the whole'}: {first['msg']}", expected="a manifest of an export"
         ) from None
-    _check(path, manifest)
     folder, run = posixpath.dirname(path), manifest.run_info
     names = [f"{folder}/{posixpath.basename(blob.blob_name)}" for blob in manifest.blobs]
+    _check(path, manifest, names)
     lacking = [
         f"{name} is not there" if name not in sizes else f"{name} has {sizes[name]} bytes of {blob.byte_count}"
         for name, blob in zip(names, manifest.blobs, strict=True)
@@ -294,7 +369,7 @@ def _understood(path: str, data: bytes, sizes: Mapping[str, int]) -> tuple[Deliv
     return Delivery(path, run.start_date, run.end_date, run.submitted_time, parts, scope), "; ".join(lacking)
 
 
-def _check(path: str, manifest: _Manifest) -> None:
+def _check(path: str, manifest: _Manifest, names: Sequence[str]) -> None:
     """Raises InputError for a manifest that is of something else, or contradicts itself."""
     kind, form = manifest.export_config.type, manifest.delivery_config.file_format
     if kind.lower() != "focuscost":
@@ -305,6 +380,9 @@ def _check(path: str, manifest: _Manifest) -> None:
         raise InputError(f"{path}: runInfo.endDate before startDate")
     if manifest.blob_count not in (None, len(manifest.blobs)):
         raise InputError(f"{path}: blobCount {manifest.blob_count}", expected=f"{len(manifest.blobs)}, as it names")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: blobs: {posixpath.basename(twice)} is named twice", expected="each part once")
     counts = [blob.data_row_count for blob in manifest.blobs]
     told = sum(count for count in counts if count is not None)
     if manifest.data_row_count is not None and None not in counts and told != manifest.data_row_count:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import calendar
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noria.costs import focus
+from noria.costs.focus import midnight
 from noria.costs.sheet import PriceSheet
 from noria.costs.table import METERING, CostTable, open_costs, open_metered
 from noria.costs.usage import stored, usage_of
@@ -182,12 +183,12 @@ def _common(day: date, currency: str) -> dict[str, Any]:
         "BillingAccountId": "noria",
         "BillingAccountName": "Noria",
         "BillingCurrency": currency,
-        "BillingPeriodStart": _midnight(first),
-        "BillingPeriodEnd": _midnight((first + timedelta(days=31)).replace(day=1)),
+        "BillingPeriodStart": midnight(first),
+        "BillingPeriodEnd": midnight((first + timedelta(days=31)).replace(day=1)),
         "ChargeCategory": "Usage",
         "ChargeFrequency": "Usage-Based",
-        "ChargePeriodStart": _midnight(day),
-        "ChargePeriodEnd": _midnight(day + timedelta(days=1)),
+        "ChargePeriodStart": midnight(day),
+        "ChargePeriodEnd": midnight(day + timedelta(days=1)),
         "InvoiceIssuerName": "Noria",
         "PricingCategory": "Standard",
         "ProviderName": "Noria",
@@ -223,7 +224,3 @@ def _lake_service(workspace: Workspace) -> tuple[str, str]:
 
 def _decimal(value: float) -> Decimal:
     return Decimal(str(value))
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -88,6 +88,7 @@ class CostTable:
         submitted_at: datetime,
         reason: str,
         more: pa.Schema | None = None,
+        unless_empty: Collection[date] = (),
     ) -> list[date]:
         """Put rows in the place of all that some days hold, in one commit: all of these days or none.
 
@@ -101,6 +102,7 @@ class CostTable:
             submitted_at: When the delivery was submitted, or the estimate made.
             reason: Why, in words, for the history.
             more: Further columns of the rows; they are added to the table where it has not got them.
+            unless_empty: Those of the days that are left too if there are no rows of them.
 
         Returns:
             The days that were written.
@@ -113,8 +115,15 @@ class CostTable:
         names = [day.isoformat() for day in days]
         sums: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
 
+        without: set[str] = set()  # known once all rows are read, before it is chosen for good
+
         def choose(stands: delta.Transactions) -> dict[str, tuple[str, int]]:
-            return {day: (_app(day, origin), version) for day in names if _is_newer(day, origin, version, stands)}
+            newer = (day for day in names if _is_newer(day, origin, version, stands))
+            return {day: (_app(day, origin), version) for day in newer if day not in without}
+
+        def counted() -> Iterator[pa.RecordBatch]:
+            yield from _summing(rows, sums)
+            without.update({day.isoformat() for day in unless_empty} - sums.keys())
 
         def notes(chosen: Collection[str]) -> dict[str, Any]:
             told = {day: {currency: str(sums[day][currency]) for currency in sorted(sums[day])} for day in chosen}
@@ -122,9 +131,7 @@ class CostTable:
 
         schema = focus.schema() if more is None else _schema([*focus.schema(), *more])
         layout = delta.Layout(schema, (focus.DAY, focus.ORIGIN), _CONFIGURATION)
-        written = delta.replace(
-            self._lake, self._path, layout, _summing(rows, sums), choose=choose, notes=notes, tmp=self._tmp
-        )
+        written = delta.replace(self._lake, self._path, layout, counted(), choose=choose, notes=notes, tmp=self._tmp)
         return [date.fromisoformat(day) for day in written]
 
     def submitted(self, days: Iterable[date]) -> dict[date, datetime]:

@@ -194,9 +194,16 @@ def ingest(night: Night, workspace: Workspace) -> Done:
     if workspace.connection(COSTS) is None:
         return Done(notes=(NO_INVOICES,))
     taken = invoices.ingest(workspace)
-    if taken.refused:
-        _mail(refused_alert(taken.refused, night.links), workspace)
-    return Done(days=taken.written, notes=(*taken.waiting, *taken.refused))
+    if news := [problem for problem in taken.refused if problem not in _noted("ingest", workspace)]:
+        _mail(refused_alert(news, night.links), workspace)
+    return Done(days=taken.written, notes=taken.notes)
+
+
+def _noted(step: str, workspace: Workspace) -> tuple[str, ...]:
+    """What a step noted when it ran last."""
+    with contextlib.suppress(FileNotFoundError):
+        return StepRecord.model_validate_json(workspace.lake.read(step_path(step))).notes
+    return ()
 
 
 def budgets(night: Night, workspace: Workspace) -> Done:

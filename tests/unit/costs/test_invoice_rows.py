@@ -54,6 +54,7 @@ AMOUNTS: dict[str, tuple[Any, pa.DataType, str]] = {
     "integer": (3, pa.int64(), "3"),
     "text": ("-1.25", TEXT, "-1.25"),
     "text with an exponent": ("1.5E-7", TEXT, "0.00000015"),
+    "text of more digits": ("0.1234567890123456785", TEXT, "0.123456789012345678"),
 }
 
 
@@ -62,6 +63,14 @@ def test_amounts(kind: str, tmp_path: Path) -> None:
     value, delivered, expected = AMOUNTS[kind]
     (row,) = rows_of(invoice(tmp_path, [charge(DAY, BilledCost=value)], types={"BilledCost": delivered}))
     assert row["BilledCost"] == Decimal(expected)
+
+
+def test_one_amount_of_many_digits_takes_none_from_the_others(tmp_path: Path) -> None:
+    amounts = [1e-20, -1e-300, 0.0012345678901234567, 0.1, -98765.43, None]
+    charges = [charge(DAY, ListCost=amount) for amount in amounts]
+    found = [row["ListCost"] for row in rows_of(invoice(tmp_path, charges, types={"ListCost": DOUBLE}))]
+    assert found[:2] == [0, 0] and found[3:] == [Decimal("0.1"), Decimal("-98765.43"), None]
+    assert found[2] == Decimal("0.001234567890123457")
 
 
 def test_no_amount_and_a_text_without_one(tmp_path: Path) -> None:
@@ -93,6 +102,17 @@ def test_hours_of_a_day_are_of_that_day(tmp_path: Path) -> None:
     assert [row[focus.DAY] for row in rows_of(invoice(tmp_path, charges))] == ["2026-03-01"] * 3
 
 
+def test_charges_of_days_before_and_after_are_booked_on_the_nearest_and_keep_their_time(tmp_path: Path) -> None:
+    before = datetime(2026, 2, 20, 5, tzinfo=UTC)
+    times = [before, START, datetime(2026, 3, 9, tzinfo=UTC), before.replace(hour=9)]
+    charges = [charge(DAY, ChargePeriodStart=time) for time in times]
+    found = invoice(tmp_path, charges)
+    rows = rows_of(found)
+    assert [row[focus.DAY] for row in rows] == ["2026-03-01", "2026-03-01", "2026-03-02", "2026-03-01"]
+    assert [row["ChargePeriodStart"] for row in rows] == times
+    assert found.moved == {date(2026, 2, 20): 2, date(2026, 3, 9): 1}
+
+
 LABELS = {"noria:pipeline": "students", "noria:run": "r1", "noria:stage": "train"}
 OWN = (focus.PIPELINE, focus.RUN, focus.STAGE)
 TAGS: dict[str, tuple[str | None, str | None, tuple[str | None, ...]]] = {
@@ -111,6 +131,14 @@ def test_tags(kind: str, tmp_path: Path) -> None:
     delivered, kept, labels = TAGS[kind]
     (row,) = rows_of(invoice(tmp_path, [charge(DAY, Tags=delivered)], types={"Tags": TEXT}))
     assert row["Tags"] == kept and tuple(row[name] for name in OWN) == labels
+
+
+def test_tags_as_a_map(tmp_path: Path) -> None:
+    """FOCUS's own type for them."""
+    charges = [charge(DAY, Tags=tags) for tags in (list(LABELS.items()), [], None)]
+    first, second, third = rows_of(invoice(tmp_path, charges, types={"Tags": pa.map_(TEXT, TEXT)}))
+    assert json.loads(first["Tags"]) == LABELS and tuple(first[name] for name in OWN) == ("students", "r1", "train")
+    assert (second["Tags"], third["Tags"], second[focus.RUN]) == ("{}", None, None)
 
 
 def test_rows_keep_their_own_tags_in_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +202,8 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, pa.DataType], str]] = {
     "too large": ({"BilledCost": 1e25}, {"BilledCost": DOUBLE}, "column BilledCost .* no amount"),
     "no time": ({"ChargePeriodEnd": "soon"}, {"ChargePeriodEnd": TEXT}, "column ChargePeriodEnd .* no time: .*soon"),
     "no day": ({"ChargePeriodStart": None}, {}, "a row without ChargePeriodStart"),
-    "a day before": ({"ChargePeriodStart": datetime(2026, 2, 28, 23, tzinfo=UTC)}, {}, "2026-02-28; expected days"),
-    "a day after": ({"ChargePeriodStart": datetime(2026, 3, 3, tzinfo=UTC)}, {}, "2026-03-03; expected days from"),
+    "tags that are none": ({"Tags": [{"a": "b"}]}, {"Tags": pa.list_(pa.map_(TEXT, TEXT))}, "column Tags .* no text"),
+    "tags without text": ({"Tags": [("a", b"b")]}, {"Tags": pa.map_(TEXT, pa.binary())}, "column Tags .* no text"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -138,6 +139,46 @@ def test_days_that_have_not_settled_wait_for_a_later_delivery(workspace: Workspa
     assert costs(workspace) == delivered(many(DAYS[:2]))
 
 
+def test_charges_of_other_days_refunds_and_purchases(workspace: Workspace, root: Path) -> None:
+    """A month to date holds corrections of the month before: booked on its first day, and again in each delivery."""
+    charges = [
+        *many(DAYS[:3], 2),
+        charge(date(2026, 2, 27), "-5.125", ChargeCategory="Usage", ChargeClass="Correction"),
+        charge(DAYS[1], "-0.1", ChargeCategory="Credit"),
+        charge(DAYS[2], "1234.5", ChargeCategory="Purchase", ChargeFrequency="One-Time"),
+    ]
+    expected = delivered(charges)
+    expected[str(DAYS[0]), "EUR"] += expected.pop(("2026-02-27", "EUR"))
+    for hours in (0, 1):
+        deliver(root, charges, LATER + timedelta(hours=hours), (DAYS[0], DAYS[2]))
+        done = ingest(workspace)
+        assert (done.written, done.refused, costs(workspace)) == (tuple(DAYS[:3]), (), expected)
+        (said,) = done.notes
+        assert said.endswith(
+            "of other days than 2026-03-01 to 2026-03-03, booked on the nearest of these: 1 of 2026-02-27"
+        )
+    (correction,) = (row for row in rows_of(workspace) if row["ChargeClass"])
+    assert correction["ChargePeriodStart"] == datetime(2026, 2, 27, tzinfo=UTC)
+
+
+def test_a_young_day_without_charges_keeps_its_estimate_until_charges_cannot_be_late(
+    workspace: Workspace, root: Path
+) -> None:
+    table = open_costs(workspace)
+    for day, cost in zip(DAYS[:3], ("0.07", "0.07", "0"), strict=True):
+        estimate(table, day, cost, LATER)
+    charges = many(DAYS[:1], 1)
+    for hour, kept in ((5, True), (5, True), (6, False)):
+        deliver(root, charges, datetime(2026, 3, hour, 4, tzinfo=UTC), (DAYS[0], DAYS[2]))
+        done = ingest(workspace)
+        stands = {str(DAYS[1]): Decimal("0.07")} if kept else {}
+        assert {day: cost for (day, _), cost in costs(workspace).items() if day != str(DAYS[0])} == stands
+        assert done.kept == ((DAYS[1],) if kept else ())
+        assert (f"no charges yet, so the estimates stand: {DAYS[1]}" in done.notes) == kept
+    assert done.empty == (DAYS[1], DAYS[2]) and "nothing was charged: 2026-03-02, 2026-03-03" in done.notes
+    assert ingest(workspace).written == ()
+
+
 # Parts and manifests
 
 
@@ -164,7 +205,6 @@ LIES = {
     "another number of rows": ({"blobs__0__dataRowCount": 9, "dataRowCount": 9}, "has 14 rows; expected 9, as"),
     "rows that do not add up": ({"dataRowCount": 9}, "dataRowCount 9; expected 14"),
     "parts that it does not name": ({"blobCount": 2}, "blobCount 2; expected 1"),
-    "other days": ({"runInfo__endDate": "2026-03-01"}, "ChargePeriodStart 2026-03-02; expected days from 2026-03-01"),
     "no days": ({"runInfo__endDate": "2026-02-01"}, "endDate before startDate"),
     "another dataset": ({"exportConfig__type": "ActualCost"}, "an export of ActualCost; expected FocusCost"),
     "other files": ({"deliveryConfig__fileFormat": "Csv"}, "files in Csv; expected Parquet"),
@@ -187,6 +227,14 @@ def test_a_manifest_that_is_no_json(workspace: Workspace, root: Path) -> None:
     deliver(root, many(DAYS[:1]), LATER).write_text("{")
     (problem,) = ingest(workspace).refused
     assert "manifest.json: the whole: " in problem
+
+
+def test_a_part_that_is_named_twice_is_not_counted_twice(workspace: Workspace, root: Path) -> None:
+    manifest = deliver(root, many(DAYS[:1]), LATER)
+    change(manifest, blobs=json.loads(manifest.read_text())["blobs"] * 2, blobCount=2, dataRowCount=14)
+    (problem,) = ingest(workspace).refused
+    assert "part_0_0001.snappy.parquet is named twice; expected each part once" in problem
+    assert costs(workspace) == {}
 
 
 def test_a_part_that_is_no_parquet_file(workspace: Workspace, root: Path) -> None:
@@ -225,6 +273,25 @@ def test_nights_ask_only_for_manifests_once_all_is_in(
     fetched: list[str] = []
     monkeypatch.setattr(workspace.lake, "local", fetched.append)
     assert ingest(workspace).left == tuple(DAYS[:2]) and fetched == []
+
+
+def test_manifests_of_earlier_nights_are_not_read_again_unless_they_changed(
+    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests = [deliver(root, many(DAYS[:2], 1), LATER + timedelta(days=number)) for number in range(3)]
+    ingest(workspace)
+    read, asked, lake = workspace.lake.read, list[str](), workspace.lake
+    monkeypatch.setattr(lake, "read", lambda path: asked.append(path) or read(path))  # type: ignore[func-returns-value]
+    assert len(deliveries(lake)) == 3 and ingest(workspace).left == tuple(DAYS[:2])
+    assert [path for path in asked if path.endswith("/manifest.json")] == []
+    shutil.rmtree(manifests[0].parent)
+    change(manifests[1], runInfo__runId="another one")
+    new = deliver(root, many(DAYS[:2], 2), LATER + timedelta(days=4))
+    assert ingest(workspace).written == tuple(DAYS[:2])
+    seen = {path for path in asked if path.endswith("/manifest.json")}
+    assert seen == {f"exports/costs/{path.relative_to(root).as_posix()}" for path in (manifests[1], new)}
+    (root / "manifests.json").write_text("[")
+    assert len(deliveries(lake)) == 3, "what is kept of them is no more than a copy"
 
 
 # Killed

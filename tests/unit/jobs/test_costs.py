@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from noria.bench.costs_invoices import Month, deliver
+from noria.costs.summary import summarise
 from noria.costs.table import open_costs, open_metered
 from noria.costs.usage import keep_usage
 from noria.errors import InputError
@@ -26,6 +27,7 @@ from noria.lake.disk import DiskLake
 from noria.records import JobUsage, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
+from tests.support import focus as charges
 
 SHEET = """
 currency: USD
@@ -125,11 +127,50 @@ def test_what_is_accounted_for_late_is_priced_the_next_night_and_later_when_its_
     assert do("meter", workspace, since=before(5), until=before(5)).days == (before(5),)
 
 
+def test_what_has_no_price_and_what_was_priced_in_another_currency_is_said_each_night(
+    workspace: Workspace, home: Path
+) -> None:
+    for days in (5, 1):
+        use(workspace, before(days))
+    (lacking,) = do("meter", workspace).notes
+    assert lacking.startswith(f"No price for storage since {before(5)}: "), (
+        "its use costs nothing, and that is not said"
+    )
+    (home.parent / "costs.yaml").write_text(SHEET.replace("USD", "EUR").replace("local:", "other:"))
+    lacking, mixed = do("meter", workspace).notes
+    assert lacking.startswith(f"No price for local, storage since {before(5)}: ")
+    words = f"Estimates of 0.01 USD since {before(5)} are not in the price sheet's currency, EUR: run export_costs with"
+    assert mixed == f"{words} --since {before(5)} to price these days anew."
+    page = summarise(workspace, before(1))
+    assert page.notes[-2:] == (lacking, mixed)
+    assert mixed in do("budgets", workspace).notes
+    (home.parent / "costs.yaml").write_text(SHEET.replace("USD", "EUR"))
+    assert len(do("meter", workspace, since=before(5)).notes) == 1, "all in one currency again"
+
+
 def test_without_azure_there_is_nothing_to_ask_for_or_to_take_in(workspace: Workspace) -> None:
     use(workspace, before(1))
     for step in ("export", "ingest"):
         (note,) = do(step, workspace).notes
         assert note == "no connection azure_costs, so there are no invoices: the table holds estimates"
+
+
+def test_what_cannot_be_taken_in_is_mailed_once_and_noted_with_what_else_people_should_know(home: Path) -> None:
+    workspace = open_workspace(home)
+    workspace = dataclasses.replace(workspace, credentials={"azure_costs": CONNECTION})
+    root = home / "lake" / "exports" / "costs"
+    for first in (date(2026, 9, 1), date(2026, 10, 1)):
+        broken = root / "noria" / f"{first:%Y%m}" / "manifest.json"
+        broken.parent.mkdir(parents=True)
+        broken.write_text("{")
+        for _ in range(2):
+            notes = do("ingest", workspace).notes
+        posted = [json.loads(letter)["alert"] for letter in letters(workspace)]
+        assert sum(f"{first:%Y%m}/manifest.json" in str(alert["details"]) for alert in posted) == 1
+    assert len(notes) == len(posted) == 2
+    assert len({alert["cause"] for alert in posted}) == 1, "so that mails fold"
+    charges.deliver(root, [charges.charge(before(9)), charges.charge(before(7))], NOW, (before(9), before(7)))
+    assert do("ingest", workspace).notes[0] == f"nothing was charged: {before(8)}"
 
 
 def test_before_the_first_run_there_is_nothing_to_do(workspace: Workspace) -> None:

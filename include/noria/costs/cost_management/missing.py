@@ -12,11 +12,12 @@ import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from noria.azure.cost_client import CostClient, Json, is_stale
 from noria.costs.cost_management.connection import open_client
 from noria.costs.cost_management.export import keep_export
+from noria.costs.focus import midnight
 from noria.costs.invoices import ROOT, SETTLING, deliveries
 from noria.costs.table import open_costs
 from noria.errors import RefusedError
@@ -86,11 +87,11 @@ def needed(day: date, now: datetime) -> datetime:
     next_month = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
     if now.date() < next_month:
         return _settles(day)
-    return max(_settles(day), _midnight(min(now.date(), next_month.replace(day=CLOSING_DAY))))
+    return max(_settles(day), midnight(min(now.date(), next_month.replace(day=CLOSING_DAY))))
 
 
 def _settles(day: date) -> datetime:
-    return _midnight(day + timedelta(days=1)) + SETTLING
+    return midnight(day + timedelta(days=1)) + SETTLING
 
 
 def spans(days: Iterable[date]) -> list[tuple[date, date]]:
@@ -145,7 +146,3 @@ def _moment(run: Json, key: str) -> datetime:
 
 def _status(run: Json) -> str:
     return str(run["properties"].get("status")).lower()
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from noria.azure.errors import Service, refused
 from noria.costs import focus
 from noria.costs.cost_management.connection import open_client
 from noria.costs.cost_management.missing import needed, settled
+from noria.costs.focus import midnight
+from noria.costs.invoices import LATE
 from noria.costs.table import QUERY, open_costs
 from noria.workspace import Workspace
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PIPELINE_TAG, RUN_TAG = "noria:pipeline", "noria:run"
-_LATE = timedelta(days=4)
-"""Charges come in for up to three days after a day's end."""
 _COST = "PreTaxCost"
 """The one cost that every account type has."""
 _SERVICES = {
@@ -58,7 +58,7 @@ def ingest_queried(workspace: Workspace, days: Sequence[date]) -> list[date]:
 
     The newest comes first, so that a year that is caught up under throttling keeps no report waiting. A day is asked
     for once a night until it is three days old, and again while its month's invoice is being closed, as an export's day
-    is. One without any charge is left as it is: its charges are not there yet.
+    is. One without any charge is left as it is until then: its charges are not there yet.
 
     Raises:
         InputError: There is no connection azure_costs.
@@ -69,14 +69,15 @@ def ingest_queried(workspace: Workspace, days: Sequence[date]) -> list[date]:
     for day in reversed(settled(days, now)):
         if day in stands and stands[day] >= _settled(day, now):
             continue
-        if rows := list(_batches(client, day)):
+        rows = list(_batches(client, day))
+        if rows or now >= midnight(day) + LATE:
             written += table.replace_days([day], rows, origin=QUERY, submitted_at=now, reason="asked of the Query API")
     return sorted(written)
 
 
 def _settled(day: date, now: datetime) -> datetime:
     """Since when an answer must be that has the last word on a day, as far as there is one."""
-    return max(needed(day, now), min(_midnight(now.date()), _midnight(day + _LATE)))
+    return max(needed(day, now), min(midnight(now.date()), midnight(day) + LATE))
 
 
 def query_days(workspace: Workspace, days: Sequence[date]) -> Iterator[pa.RecordBatch]:
@@ -138,14 +139,14 @@ def _lines(client: CostClient, day: date, tag: str, only: Json | None = None) ->
 
 
 def _row(day: date, line: _Line, tags: dict[str, str]) -> dict[str, Any]:
-    start, month = _midnight(day), day.replace(day=1)
+    start, month = midnight(day), day.replace(day=1)
     parts = line.resource.strip("/").split("/")
     provider = parts[parts.index("providers") + 1].lower() if "providers" in parts[:-1] else ""
     return {
         **dict.fromkeys(("BilledCost", "EffectiveCost"), line.cost),
         "BillingCurrency": line.currency,
-        "BillingPeriodStart": _midnight(month),
-        "BillingPeriodEnd": _midnight((month + timedelta(days=32)).replace(day=1)),
+        "BillingPeriodStart": midnight(month),
+        "BillingPeriodEnd": midnight((month + timedelta(days=32)).replace(day=1)),
         "ChargePeriodStart": start,
         "ChargePeriodEnd": start + timedelta(days=1),
         "ChargeCategory": "Usage",
@@ -162,7 +163,3 @@ def _row(day: date, line: _Line, tags: dict[str, str]) -> dict[str, Any]:
         focus.PIPELINE: tags.get(PIPELINE_TAG),
         focus.RUN: tags.get(RUN_TAG),
     }
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
