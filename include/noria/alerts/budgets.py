@@ -1,4 +1,4 @@
-"""What mails say of budgets: runs that break one, and days that cost far more than usual."""
+"""What mails say of budgets: runs that break one, days that cost far more than usual, and costs that none counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 from noria.alerts.alert import Alert, Links
 from noria.alerts.outbox import post
 from noria.costs.budgets import Judgement
-from noria.costs.notices import AnomalyNotice, BudgetNotice, Notice, notices, tell
+from noria.costs.notices import AnomalyNotice, BudgetNotice, CurrencyNotice, Notice, notices, tell
 from noria.costs.of_run import money
 from noria.costs.sheet import PriceSheet
 from noria.pipeline import Pipeline
@@ -111,8 +111,22 @@ def anomaly_alert(notice: AnomalyNotice, links: Links) -> Alert:
     )
 
 
+def currency_alert(notice: CurrencyNotice, links: Links) -> Alert:
+    """Costs that no budget counts, since they are in another currency."""
+    kind = "estimates" if notice.is_estimate else "charges"
+    return Alert(
+        OWNER,
+        f"{kind} in {notice.currency} are held against no budget",
+        kind="budget",
+        severity="warning",
+        cause=f"{kind} in {notice.currency} from {notice.first:%B}",
+        details=[notice.words],
+        links=links,
+    )
+
+
 def tell_night(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: PriceSheet, links: Links) -> list[str]:
-    """Put what a night has to tell into the outbox, each thing once; the subjects.
+    """Put what a night has to tell into the outbox, each thing once; the subjects, and what is not counted in words.
 
     Mails about a pipeline go to whoever hears of its runs, those about everything to whoever gets the cost report, or
     to all of them where nobody does.
@@ -125,13 +139,20 @@ def tell_night(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: Price
     subjects = []
 
     def say(notice: Notice) -> None:
-        alert = budget_alert(notice, links) if isinstance(notice, BudgetNotice) else anomaly_alert(notice, links)
-        policy = policies.get(notice.pipeline or "")
+        alert = _alert(notice, links)
+        policy = policies.get(alert.pipeline)
         post(alert, policy.emails if policy else sheet.report.emails or everyone, policy, workspace)
         subjects.append(alert.subject)
 
-    tell(notices(workspace, pipelines, sheet), workspace, say)
-    return subjects
+    found = notices(workspace, pipelines, sheet)
+    tell(found, workspace, say)
+    return [*subjects, *(notice.words for notice in found if isinstance(notice, CurrencyNotice))]
+
+
+def _alert(notice: Notice, links: Links) -> Alert:
+    if isinstance(notice, BudgetNotice):
+        return budget_alert(notice, links)
+    return anomaly_alert(notice, links) if isinstance(notice, AnomalyNotice) else currency_alert(notice, links)
 
 
 def _severity(notice: BudgetNotice) -> AlertSeverity:

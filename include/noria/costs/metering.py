@@ -34,6 +34,10 @@ _SERVICES = {
 }
 
 
+FINDING_COLUMNS = ("ListUnitPrice", "SkuId", focus.DAY)
+"""What `findings` reads."""
+
+
 class _Charge(NamedTuple):
     """One line: so much of something at a price, or at none that is known."""
 
@@ -84,11 +88,20 @@ def price_jobs(jobs: Iterable[JobUsage], sheet: PriceSheet, workspace: Workspace
 
 
 def findings(rows: pa.Table) -> list[str]:
-    """What somebody should see to: what was used and has no price."""
+    """What somebody should see to: what was used and has no price.
+
+    Args:
+        rows: Estimates, with the columns `FINDING_COLUMNS`.
+    """
     import pyarrow.compute as pc
 
-    unpriced = rows.filter(pc.is_null(rows["ListUnitPrice"])).group_by("SkuId").aggregate([]).column("SkuId")
-    return [f"no price for {sku}: its use costs nothing in the estimates" for sku in sorted(unpriced.to_pylist())]
+    unpriced = rows.filter(pc.is_null(rows["ListUnitPrice"])).select(["SkuId", focus.DAY])
+    if not unpriced.num_rows:
+        return []
+    names = ", ".join(sorted(pc.unique(unpriced["SkuId"]).to_pylist()))
+    first = pc.min(unpriced[focus.DAY]).as_py()
+    remedy = f"add it to the price sheet and run export_costs with --since {first}"
+    return [f"No price for {names} since {first}: its use costs nothing in the estimates; {remedy}."]
 
 
 def _bring_up(table: CostTable, workspace: Workspace, day: date, rows: pa.Table) -> bool:

@@ -1,4 +1,4 @@
-"""What a night tells of budgets and of odd days: each thing once.
+"""What a night tells of budgets, of odd days, and of charges that are held against neither: each thing once.
 
 A bound is told of at 50, 80 and 100 %, of what is spent and of what is forecast. That it was told stands as a file in
 the lake, written after the mail is in the outbox: who is killed in between tells it again, and the outbox folds it.
@@ -6,28 +6,35 @@ the lake, written after the mail is in the outbox: who is killed in between tell
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from noria.costs import focus
 from noria.costs.anomaly import REACH_DAYS, Anomaly, find_anomaly
 from noria.costs.forecast import Forecast, forecast_day, forecast_month
+from noria.costs.of_run import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.sheet import PriceSheet, TotalBudget
-from noria.costs.sums import COST, CURRENCY, totals
-from noria.costs.table import open_costs
+from noria.costs.sums import COST, CURRENCY, totals, with_currency
+from noria.costs.table import METERING, open_costs
 from noria.pipeline import Budget, Pipeline
 from noria.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PERCENTS = (100, 80, 50)
 _TOLD = "budgets"
 _EVERYTHING = "_total"
 """No pipeline is called so."""
-_COLUMNS = (focus.PIPELINE, focus.STAGE, "ServiceName", focus.DAY, CURRENCY, COST)
+_COLUMNS = (focus.PIPELINE, focus.STAGE, "ServiceName", focus.DAY, focus.ORIGIN, CURRENCY, COST)
+CURRENCY_COLUMNS = (focus.DAY, focus.ORIGIN, CURRENCY, COST)
+"""What `other_currencies` reads."""
 _MOST_PARTS = 3
 Daily = Mapping[date, Decimal]
 BoundKey = Literal["per_day", "per_month"]
@@ -97,26 +104,76 @@ class AnomalyNotice:
         return (f"{_TOLD}/{self.anomaly.day}/{self.pipeline or _EVERYTHING}-anomaly.json",)
 
 
-Notice = BudgetNotice | AnomalyNotice
+@dataclass(frozen=True)
+class CurrencyNotice:
+    """Costs in another currency than the price sheet's, in which all bounds are.
+
+    Attributes:
+        currency: Theirs.
+        amount: All of them together.
+        first: Their first day.
+        is_estimate: They are estimates, made when the sheet was in that currency; else they are invoiced.
+        bounds: The sheet's currency.
+    """
+
+    currency: str
+    amount: Decimal
+    first: date
+    is_estimate: bool
+    bounds: str
+
+    @property
+    def words(self) -> str:
+        """What they are, and what to do."""
+        what = f"{money(self.amount, self.currency)} since {self.first}"
+        if self.is_estimate:
+            remedy = f"run export_costs with --since {self.first} to price these days anew"
+            return f"Estimates of {what} are not in the price sheet's currency, {self.bounds}: {remedy}."
+        remedy = "a price sheet in their currency has them counted"
+        return f"Charges of {what} are held against no budget and no usual day, all in {self.bounds}: {remedy}."
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What stands in the lake once it was told; once a month."""
+        kind = "estimates" if self.is_estimate else "charges"
+        name = re.sub("[^A-Za-z]", "", self.currency)  # an invoice may say anything
+        return (f"{_TOLD}/{self.first:%Y-%m}/{_EVERYTHING}-{kind}-{name}-{self.bounds}.json",)
+
+
+Notice = BudgetNotice | AnomalyNotice | CurrencyNotice
 
 
 def notices(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: PriceSheet) -> list[Notice]:
     """All that there is to tell of today and yesterday, whether or not it was told.
 
-    Amounts in another currency than the sheet's are left out: no bound is in it.
+    Of amounts in another currency than the sheet's only that they are there: no bound is in it.
 
     Raises:
         StorageError: What was spent cannot be read.
     """
     now = today(workspace)
     rows = rows_until_now(open_costs(workspace), workspace, sheet, now - timedelta(days=REACH_DAYS + 1), _COLUMNS)
-    lines = [line for line in totals(rows, _COLUMNS[:-1]) if line[CURRENCY] == sheet.currency]
+    every = totals(with_currency(rows), _COLUMNS[:-1])
+    lines = [line for line in every if line[CURRENCY] == sheet.currency]
     found: list[Notice] = []
     bounded: list[tuple[str | None, Budget | TotalBudget]] = [(p.name, p.budget) for p in pipelines]
     for name, budget in [*bounded, (None, sheet.total)]:
         daily = _daily(line for line in lines if name is None or line[focus.PIPELINE] == name)
         found += _of_budget(name, budget, daily, now, sheet.currency)
-    return [*found, *_anomalies([p.name for p in pipelines], lines, now - timedelta(days=1), sheet.currency)]
+    yesterday = now - timedelta(days=1)
+    found += _anomalies([p.name for p in pipelines], lines, yesterday, sheet.currency)
+    return [*found, *_other_currencies(every, yesterday.replace(day=1), sheet.currency)]
+
+
+def other_currencies(rows: pa.Table, since: date, sheet: PriceSheet) -> list[CurrencyNotice]:
+    """Costs from a day on that are not in the price sheet's currency, by currency; estimates by themselves.
+
+    Args:
+        rows: Of a table of costs, with the columns for day, origin, currency and EffectiveCost.
+        since: The day (UTC).
+        sheet: The price sheet.
+    """
+    return _other_currencies(totals(with_currency(rows), CURRENCY_COLUMNS[:-1]), since, sheet.currency)
 
 
 def tell(found: Sequence[Notice], workspace: Workspace, say: Callable[[Notice], None]) -> list[Notice]:
@@ -139,6 +196,18 @@ def tell(found: Sequence[Notice], workspace: Workspace, say: Callable[[Notice], 
             for path in notice.paths:
                 workspace.lake.create(path, b"{}\n")
     return said
+
+
+def _other_currencies(lines: Sequence[Mapping[str, Any]], since: date, bounds: str) -> list[CurrencyNotice]:
+    groups: dict[tuple[bool, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for line in lines:
+        if line[CURRENCY] != bounds and line["cost"] and line[focus.DAY] >= since.isoformat():
+            groups[line[focus.ORIGIN] == METERING, line[CURRENCY]].append(line)
+    found = []
+    for (is_estimate, currency), own in sorted(groups.items()):
+        daily = _daily(own)
+        found.append(CurrencyNotice(currency, sum(daily.values(), Decimal()), min(daily), is_estimate, bounds))
+    return found
 
 
 def _of_budget(

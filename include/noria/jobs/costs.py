@@ -7,11 +7,11 @@ today's is not written, since it is not over.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from noria.alerts import Alert, Links
 from noria.azure import COSTS
@@ -24,6 +24,9 @@ from noria.records import Record
 from noria.settings import Settings
 from noria.workspace import Workspace, to_json
 
+if TYPE_CHECKING:
+    from noria.costs.sheet import PriceSheet
+
 log = logging.getLogger(__name__)
 FIGURES = "reports/costs"
 PIPELINE = "noria"
@@ -31,7 +34,7 @@ PIPELINE = "noria"
 LATE_DAYS = 3
 """So many of the newest days are metered again each night: a job elsewhere may be accounted for late."""
 MOST_PAGES = 31
-"""So far back are missed pages made up for."""
+"""So far back are missed pages made up for, and prices looked at that are lacking."""
 NO_INVOICES = f"no connection {COSTS}, so there are no invoices: the table holds estimates"
 REACH = timedelta(days=400)
 """So far back are days caught up: a job whose clock was wrong may lie in any year."""
@@ -139,12 +142,18 @@ def days_to_do(since: date | None, until: date | None, first: date | None, works
 def _first(step: str, workspace: Workspace) -> date | None:
     """The first day that a job was metered on, of those that are caught up, or none."""
     reach = _yesterday(workspace) - REACH
-    if step != "meter":
-        with contextlib.suppress(FileNotFoundError):
-            known = StepRecord.model_validate_json(workspace.lake.read(step_path("meter"))).first
-            if known is not None:
-                return max(known, reach)
+    known = _last("meter", workspace) if step != "meter" else None
+    if known is not None and known.first is not None:
+        return max(known.first, reach)
     return first_metered(workspace.lake, reach)
+
+
+def _last(step: str, workspace: Workspace) -> StepRecord | None:
+    """What a step did last, or none."""
+    try:
+        return StepRecord.model_validate_json(workspace.lake.read(step_path(step)))
+    except FileNotFoundError:
+        return None
 
 
 def _yesterday(workspace: Workspace) -> date:
@@ -166,7 +175,21 @@ def meter(night: Night, workspace: Workspace) -> Done:
     for number, day in enumerate(due, 1):
         written += meter_days(workspace, sheet, [day])
         log.info("%s of %s days", number, len(due))
-    return Done(days=written, notes=() if due else ("every day is priced",))
+    notes = _pricing(night.days, sheet, workspace)
+    return Done(days=written, notes=notes if due else ("every day is priced", *notes))
+
+
+def _pricing(days: Sequence[date], sheet: PriceSheet, workspace: Workspace) -> list[str]:
+    """What the prices of the newest days lack."""
+    from noria.costs.metering import FINDING_COLUMNS, findings
+    from noria.costs.notices import CURRENCY_COLUMNS, other_currencies
+    from noria.costs.table import open_metered
+
+    if not days:
+        return []
+    first, until = days[-MOST_PAGES:][0], days[-1] + timedelta(days=1)
+    rows = open_metered(workspace).read(first, until, tuple({*FINDING_COLUMNS, *CURRENCY_COLUMNS}))
+    return [*findings(rows), *(notice.words for notice in other_currencies(rows, first, sheet))]
 
 
 def export(night: Night, workspace: Workspace) -> Done:
@@ -194,16 +217,10 @@ def ingest(night: Night, workspace: Workspace) -> Done:
     if workspace.connection(COSTS) is None:
         return Done(notes=(NO_INVOICES,))
     taken = invoices.ingest(workspace)
-    if news := [problem for problem in taken.refused if problem not in _noted("ingest", workspace)]:
+    last = _last("ingest", workspace)
+    if news := [problem for problem in taken.refused if last is None or problem not in last.notes]:
         _mail(refused_alert(news, night.links), workspace)
     return Done(days=taken.written, notes=taken.notes)
-
-
-def _noted(step: str, workspace: Workspace) -> tuple[str, ...]:
-    """What a step noted when it ran last."""
-    with contextlib.suppress(FileNotFoundError):
-        return StepRecord.model_validate_json(workspace.lake.read(step_path(step))).notes
-    return ()
 
 
 def budgets(night: Night, workspace: Workspace) -> Done:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from noria.costs.sheet import load_sheet
 from noria.pipeline import Pipeline, load_pipeline
 from noria.settings import Settings
 from noria.workspace import Workspace
+from tests.support.charges import bill, write
 from tests.support.spending import NOON, SHEET, past
 
 
@@ -105,6 +106,27 @@ def test_an_odd_day_is_told_once_with_what_it_comes_from(world: World) -> None:
     alert = world.letters[0].alert
     assert alert.rows[0] == ("train", "36.00 EUR", "9.00 EUR")
     assert world.tell(*known) == []
+
+
+def test_charges_in_another_currency_are_mailed_once_a_month_and_noted_each_night(world: World) -> None:
+    write(
+        world.workspace, bill("Compute", "1", "1 Hour", "90", "students", BillingCurrency="CHF", day=date(2026, 3, 14))
+    )
+    past(world.workspace, 1)
+    bounded = world.pipeline("{per_month: 10}")
+    words = (
+        "Charges of 90.00 CHF since 2026-03-14 are held against no budget and no usual day, all in EUR: "
+        "a price sheet in their currency has them counted."
+    )
+    assert world.tell(bounded) == ["[Noria warning] costs: charges in CHF are held against no budget", words]
+    write(
+        world.workspace, bill("Compute", "1", "1 Hour", "5", "students", BillingCurrency="CHF", day=date(2026, 3, 15))
+    )
+    assert world.tell(bounded) == [words.replace("90.00", "95.00")]
+    (letter,) = world.letters
+    assert letter.alert.details == (words,)
+    world.now = datetime(2026, 4, 3, 3, 30, tzinfo=NOON.tzinfo)
+    assert world.tell() == [], "March is over"
 
 
 def test_two_nights_at_once_tell_once(world: World) -> None:
