@@ -16,6 +16,7 @@ from noria.azure import ML, AzureConnection
 from noria.compute.azureml import AzureMLJobs, Partitions, Search
 from noria.costs.usage import keep_usage
 from noria.errors import SpecError, VerdictError
+from noria.jobs.metering import keep_untold
 from noria.records import Candidate, ChampionVersion, Decision, Run
 from noria.settings import Settings
 from noria.verdicts import new_id
@@ -131,11 +132,10 @@ class AzureMLCommandOperator(AzureMLJobOperator):
         return jobs.submit_stage(self.stage, run, workspace.settings, name=name, tags=tags)
 
     def account(self, job: RemoteJob, *, succeeded: bool) -> None:
-        """A job that says how it ended has accounted for itself too."""
-        run, workspace = self._open()
-        said = run_path(run.pipeline.name, run.run_id, f"{self.stage}.failed.json")
-        if not succeeded and not workspace.lake.exists(said):
-            self._keep_use(job, self.stage, "killed")
+        """A node that was not killed has accounted for itself."""
+        if not succeeded and (use := use_of(job.jobs(), job.job_id)):
+            run, workspace = self._open()
+            keep_untold(use, run, self.stage, workspace.lake)
 
     def finish(self, job: RemoteJob, context: Context) -> str:
         """The lake path of the record."""

@@ -22,8 +22,8 @@ from noria.airflow.spark import HookSpark, connected_spark, stage_log
 from noria.airflow.telling import errors_told, relay
 from noria.compute.process import JobProcess
 from noria.compute.spark import SparkRunner
-from noria.errors import InputError, JobError, NoriaError
-from noria.jobs.runner import keep_failure, run_stage
+from noria.errors import InputError, NoriaError
+from noria.jobs.runner import keep_failure, run_job, run_stage
 from noria.records import BEFORE_STAGES, STAGES, Decision, Record, Run, Snapshot
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, safe_run_id
@@ -156,11 +156,7 @@ class StageOperator(Deferring):
             log_file=settings.log_file(self.pipeline, run.run_id, self.stage),
             on_line=relay(self.log),
         )
-        try:
-            return self._job.run()
-        except JobError as error:
-            keep_failure(self.stage, error, run, workspace, self._job.died)
-            raise
+        return run_job(self.stage, self._job, run, workspace)
 
     def _announce(self, run: Run, workspace: Workspace, context: Context) -> None:
         if not self.outlets:

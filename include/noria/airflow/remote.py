@@ -277,10 +277,17 @@ class RemoteJobOperator(Deferring):
         """Go on after the job's end; raises as `execute` does."""
         with final_errors():
             job, _log = self._take_up(event)
-            self.account(job, succeeded=event["state"] == "succeeded")
+            self._account(job, succeeded=event["state"] == "succeeded")
             if event["state"] != "succeeded":
                 raise self._failure(event)
             return self.finish(job, context)
+
+    def _account(self, job: RemoteJob, *, succeeded: bool) -> None:
+        """Account for the job; that it cannot be done changes nothing else."""
+        try:
+            self.account(job, succeeded=succeeded)
+        except Exception as error:
+            self.log.warning("what job %s used could not be kept: %s", job.job_id, error)
 
 
 @contextlib.contextmanager
@@ -308,7 +315,7 @@ def use_of(jobs: RemoteJobs, job_id: str) -> JobUse | None:
     """What a job that has ended used; that it cannot be known is told, and changes nothing."""
     try:
         return jobs.use(job_id)
-    except NoriaError as error:
+    except Exception as error:
         logging.getLogger(__name__).warning("what job %s used is not known: %s", job_id, error)
         return None
 

@@ -10,6 +10,7 @@ from noria.azure import ML, SYNAPSE
 from noria.compute.remote import JobUse
 from noria.costs.usage import keep_usage
 from noria.errors import JobError, NoriaError, as_raised
+from noria.jobs.metering import keep_untold
 from noria.jobs.runner import run_stage
 from noria.records import Failure, Run
 from noria.settings import Settings
@@ -83,7 +84,7 @@ class TrainOnAzureML:
 
     def submit(self, jobs: AzureMLJobs, run: Run, workspace: Workspace) -> str:
         """Submit the job."""
-        workspace.lake.remove(_account("train", run))  # an earlier try's
+        workspace.lake.remove(_failure_path("train", run))  # an earlier try's
         return jobs.submit_stage(
             "train", run, workspace.settings, name=job_name(run, "train"), tags=job_tags(run, "train")
         )
@@ -96,14 +97,13 @@ class TrainOnAzureML:
         return path
 
     def account(self, run: Run, workspace: Workspace, use: JobUse) -> None:
-        """A job that could say why it failed has accounted for itself too."""
-        if not workspace.lake.exists(_account("train", run)):
-            keep_usage(use.of(run, "train", "killed"), workspace.lake)
+        """A node that was not killed has accounted for itself."""
+        keep_untold(use, run, "train", workspace.lake)
 
     def explain(self, error: NoriaError, run: Run, workspace: Workspace) -> NoriaError:
         """The job keeps its failure beside the records."""
         try:
-            failure = Failure.model_validate_json(workspace.lake.read(_account("train", run)))
+            failure = Failure.model_validate_json(workspace.lake.read(_failure_path("train", run)))
         except FileNotFoundError:
             return error
         return as_raised(failure.error, failure.message)
@@ -117,5 +117,5 @@ def remote_stage(stage: str, settings: Settings) -> RemoteStage | None:
     return stages.get(stage)
 
 
-def _account(stage: str, run: Run) -> str:
+def _failure_path(stage: str, run: Run) -> str:
     return run_path(run.pipeline.name, run.run_id, f"{stage}.failed.json")

@@ -28,8 +28,8 @@ from noria.azure import CONNECTIONS
 from noria.cli.admission import FLAG, admit
 from noria.compute.process import JobProcess
 from noria.costs.of_run import run_use
-from noria.errors import BudgetError, BusyError, ExitCode, InputError, JobError, NoriaError
-from noria.jobs.runner import keep_failure
+from noria.errors import BudgetError, BusyError, ExitCode, InputError, NoriaError
+from noria.jobs.runner import run_job
 from noria.pipeline import load_pipeline
 from noria.records import Candidate, Decision, Metrics, Report, Run, Snapshot, stages_of
 from noria.settings import Settings
@@ -124,11 +124,7 @@ def _stage(stage: str, run: Run, workspace: Workspace, on_line: Any) -> None:
     credentials = _credentials(stage, run, settings)
     log_file = settings.log_file(run.pipeline.name, run.run_id, stage)
     job = JobProcess(stage, run, settings, credentials=credentials, log_file=log_file, on_line=on_line)
-    try:
-        job.run()
-    except JobError as error:
-        keep_failure(stage, error, run, workspace, job.died)
-        raise
+    run_job(stage, job, run, workspace)
 
 
 def _credentials(stage: str, run: Run, settings: Settings) -> dict[str, str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from noria.compute.ending import ended_by_sigterm
 from noria.errors import JobError
 from noria.settings import Node
 
@@ -54,7 +54,7 @@ class DaskNode:
         Raises:
             JobError: The scheduler or this node's workers ended before it, or not all workers came.
         """
-        with _ended(), contextlib.ExitStack() as stack:
+        with ended_by_sigterm(), contextlib.ExitStack() as stack:
             scheduler = stack.enter_context(self._process(*self._scheduler()))
             worker = stack.enter_context(self._process(*self._worker()))
             helpers = {"scheduler": scheduler, "workers": worker}
@@ -67,7 +67,7 @@ class DaskNode:
 
     def follow(self) -> None:
         """On any other node: work until the scheduler ends."""
-        with _ended(), self._process(*self._worker()) as worker:
+        with ended_by_sigterm(), self._process(*self._worker()) as worker:
             worker.wait()
 
     def _scheduler(self) -> list[str]:
@@ -125,17 +125,3 @@ def _check(helpers: Mapping[str, subprocess.Popen[bytes]]) -> None:
     for name, process in helpers.items():
         if process.poll() is not None:
             raise JobError(f"Dask's {name} on the first node ended too early, with exit code {process.returncode}")
-
-
-@contextlib.contextmanager
-def _ended() -> Iterator[None]:
-    """A platform that ends this process ends its children too."""
-
-    def end(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -44,7 +44,7 @@ class ChildJob:
         on_line: Called with each line of the log.
 
     Attributes:
-        died: What a job used that ended without a word, and so left no account of its own; else none.
+        died: What a job used that ended without an answer, by itself or because `run` was cut off; else none.
     """
 
     died: JobUse | None = None
@@ -63,6 +63,7 @@ class ChildJob:
         self._credentials = dict(credentials or {})
         self._log_file, self._on_line = log_file, on_line
         self._process: subprocess.Popen[str] | None = None
+        self._is_killed = False
         self._reaping = threading.RLock()  # `kill` may come from another thread, and from a signal in this one
         self._used: resource.struct_rusage | None = None
         self._orphans_cpu = 0.0
@@ -95,22 +96,25 @@ class ChildJob:
             threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True),
             threading.Thread(target=answer.extend, args=(self._process.stdout,), daemon=True),
         ]
-        for reader in readers:
-            reader.start()
         try:
+            for reader in readers:
+                reader.start()
+            if self._is_killed:  # before there was a process to end
+                self.kill()
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(self._credentials) + "\n")
                 self._process.stdin.flush()
             code = self._wait()
-            wall = time.monotonic() - started
-        finally:
+        finally:  # a time limit and Ctrl-C come out of the waiting
             self.kill()  # children that outlived the job hold its pipes open
+            self.died = self._account(time.monotonic() - started)
         for reader in readers:
             reader.join(timeout=5)
-        return self._result("".join(answer), code, wall)
+        return self._result("".join(answer), code)
 
     def kill(self) -> None:
         """End the job and all its children; safe to call at any time."""
+        self._is_killed = True
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -163,17 +167,17 @@ class ChildJob:
                         takers.remove(take)
                         log.warning("the %s job's log is not complete: %s", self._job, error)
 
-    def _result(self, answer: str, code: int, wall_seconds: float) -> str:
+    def _result(self, answer: str, code: int) -> str:
         try:
             said = json.loads(answer.strip().splitlines()[-1])
         except (IndexError, ValueError):
-            self.died = self._account(wall_seconds)
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             last = f"; its last words: {self._last_line}" if self._last_line else ""
             raise JobError(
                 f"the {self._job} job {how} without an answer{last}",
                 remedy="Signal 9 often means that memory ran out." if code == -signal.SIGKILL else "See its log.",
             ) from None
+        self.died = None
         if "record" in said:
             return str(said["record"])
         raise as_raised(said["error"], said["message"])

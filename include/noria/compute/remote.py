@@ -42,11 +42,13 @@ class JobUse:
         started_at: When it had its machine.
         finished_at: When it had ended.
         usage: What it used; CPU seconds are 0 where nobody knows them.
+        nodes: How many machines it held.
     """
 
     started_at: datetime
     finished_at: datetime
     usage: Usage
+    nodes: int = 1
 
     def of(self, run: Run, stage: str, outcome: Literal["done", "failed", "killed"]) -> JobUsage:
         """The account of the job that did this for a run."""

@@ -19,16 +19,12 @@ Compute Operator on the pool (submit, cancel, see logs) and the role of the lake
 from __future__ import annotations
 
 import collections
-import contextlib
 import hashlib
 import json
 import logging
-import signal
-import sys
-import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from noria.azure.connection import AzureConnection
 from noria.azure.errors import Service, refused
 from noria.azure.redact import without_secrets
+from noria.compute.ending import ended_by_sigterm
 from noria.compute.remote import JobState, JobStatus, JobUse
 from noria.compute.synapse_client import PoolClient, domain
 from noria.compute.synapse_use import use_of
@@ -354,7 +351,7 @@ class SynapseSpark:
 
     def submit(self, script: Path, arguments: list[str]) -> None:
         """Run a script to its end, with the driver's log in ours. Raises JobError if it ends without success."""
-        with _ended_by_sigterm():
+        with ended_by_sigterm():
             job_id = self._jobs.submit(self._name, script, arguments, lake=self._lake, tags=self._tags)
             log.info("batch %s: %s", job_id, self._jobs.link(job_id))
             try:
@@ -394,16 +391,3 @@ class SynapseSpark:
             if not text:
                 time.sleep(pause)
                 pause = min(pause * 1.3, _LONGEST_POLL_SECONDS)
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM as SystemExit while the context lasts, so that what has begun can be ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

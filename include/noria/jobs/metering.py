@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from types import TracebackType
 from typing import Literal
 
 from noria.compute.meter import Meter
-from noria.costs.usage import keep_usage
+from noria.compute.remote import JobUse
+from noria.costs.usage import keep_usage, usage_of_run
+from noria.lake import Lake
 from noria.lake.counted import CountedLake
-from noria.records import JobUsage, Usage
+from noria.records import JobUsage, Run, Usage
 from noria.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 class Metering:
@@ -97,14 +99,35 @@ def _outcome(error: type[BaseException] | None) -> Literal["done", "failed", "ki
     return "failed" if issubclass(error, Exception) else "killed"
 
 
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM as SystemExit while the context lasts, so that what a job used until then is told."""
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+def keep_untold(use: JobUse, run: Run, stage: str, lake: Lake) -> None:
+    """Account as killed for what a job used that did not end well, as seen from outside, unless it did so itself.
+
+    Of a job on several nodes each tells its own part, so only the part of those that did not is kept. Whatever goes
+    wrong here is told, and changes nothing else.
+
+    Args:
+        use: What all nodes used together.
+        run: Whose job it was.
+        stage: What it did.
+        lake: Keeps the accounts.
+    """
+    untold = use.nodes
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        untold -= _told(use, run, stage, lake)
+    except Exception as error:
+        log.warning("whether %s has told what it used is not known, so it is taken not to: %s", stage, error)
+    if untold <= 0:
+        return
+    held = {name: getattr(use.usage, name) * untold / use.nodes for name in ("vcpu_seconds", "memory_byte_seconds")}
+    part = replace(use, usage=use.usage.model_copy(update={name: round(value, 3) for name, value in held.items()}))
+    keep_usage(part.of(run, stage, "killed"), lake)
+
+
+def _told(use: JobUse, run: Run, stage: str, lake: Lake) -> int:
+    """How many accounts of this stage ended since the job began; those of earlier attempts ended before."""
+    first, last = (at.astimezone(UTC).date() for at in (use.started_at, use.finished_at))
+    jobs = usage_of_run(first, last, run.pipeline.name, run.run_id, lake)
+    return sum(job.stage == stage and job.finished_at >= use.started_at for job in jobs)
 
 
 def together(jobs: Sequence[JobUsage]) -> Usage:

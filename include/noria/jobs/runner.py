@@ -13,10 +13,9 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from noria.compute.remote import JobUse
-from noria.costs.usage import keep_usage
-from noria.errors import ExitCode, NoriaError, StorageError
-from noria.jobs.metering import Metering
+from noria.compute.process import JobProcess
+from noria.errors import ExitCode, JobError, NoriaError, StorageError
+from noria.jobs.metering import Metering, keep_untold
 from noria.records import Failure, Record, Run, StageRun
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
@@ -115,18 +114,36 @@ def run_stage(
     return path
 
 
-def keep_failure(stage: str, error: Exception, run: Run, workspace: Workspace, died: JobUse | None = None) -> None:
-    """Keep why a stage failed beside the records; for parents too, whose job died without a word.
+def run_job(stage: str, job: JobProcess, run: Run, workspace: Workspace) -> str:
+    """Run a stage in a child process, and keep what that could not: why it died, and what it used until then.
+
+    A time limit or Ctrl-C that ends the job goes on to the caller.
 
     Args:
         stage: Name of the stage.
-        error: What went wrong.
+        job: Its process.
         run: The run.
         workspace: The world.
-        died: What a job used that could not say so itself; it is accounted for as killed.
+
+    Returns:
+        The record's lake path.
+
+    Raises:
+        NoriaError: What the job said went wrong.
+        JobError: The job ended without an answer.
     """
-    if died is not None and not workspace.lake.exists(run_path(run.pipeline.name, run.run_id, stage)):
-        keep_usage(died.of(run, stage, "killed"), workspace.lake)
+    try:
+        return job.run()
+    except JobError as error:
+        keep_failure(stage, error, run, workspace)
+        raise
+    finally:
+        if job.died is not None:
+            keep_untold(job.died, run, stage, workspace.lake)
+
+
+def keep_failure(stage: str, error: Exception, run: Run, workspace: Workspace) -> None:
+    """Keep why a stage failed beside the records; for parents too, whose job died without a word."""
     failure = Failure(
         stage=stage,
         error=type(error).__name__,

@@ -16,9 +16,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from noria.compute.azureml.sweep import point_of
+from noria.compute.ending import ended_by_sigterm
 from noria.compute.tracking import track
 from noria.errors import InputError, NoriaError, SpecError
-from noria.jobs.metering import Metering, ended_by_sigterm
+from noria.jobs.metering import Metering
 from noria.models.examples import load_split
 from noria.models.space import search_space
 from noria.models.tuning import Training, TrialJob, fold_scores

@@ -11,18 +11,26 @@ from typing import Any
 import psutil
 import pytest
 from airflow.sdk import DAG, BaseHook
-from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException, ErrorType
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    ErrorType,
+)
 from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from noria.airflow.assets import model_asset, snapshot_asset
 from noria.airflow.operators import SparkStageOperator, StageOperator
 from noria.airflow.params import retrain_params
+from noria.costs.usage import usage_of
 from noria.errors import JobError, SourceUnavailableError
 from noria.pipeline import SampleSource, load_spec
 from noria.settings import CHECKOUT, Settings
 from noria.sources import open_source
 from noria.workspace import Workspace, run_path, safe_run_id
+from tests.support.busy import busy_until
 from tests.support.github import github
 from tests.support.http_server import Slow, Status, serve
 from tests.support.runs import decision, done
@@ -189,6 +197,15 @@ def test_stopping_the_task_ends_the_job(workspace: Workspace) -> None:
         with pytest.raises(JobError):
             operator.execute(context(dag, source=url))
     assert not jobs[0].is_running()
+
+
+def test_what_a_job_used_until_its_time_was_up_is_kept(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.create_run("students", safe_run_id(RUN_ID))
+    operator, dag = task("validate")
+    with pytest.raises(AirflowTaskTimeout), busy_until(AirflowTaskTimeout, tmp_path, 0.3):
+        operator.execute(context(dag))
+    ((_path, job),) = usage_of(workspace.clock().date(), workspace.lake)
+    assert (job.stage, job.outcome) == ("validate", "killed")
 
 
 @pytest.mark.parametrize("connection", ["", '{"conn_type": "spark", "host": "local[1]"}'])

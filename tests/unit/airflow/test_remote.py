@@ -270,3 +270,17 @@ def test_a_missing_connection_is_named_and_not_tried_again(scripted: Any) -> Non
         remote.required_connection("nowhere")
     with pytest.raises(AirflowFailException, match="no connection nowhere"):
         Submit(task_id="t", conn_id="nowhere").execute({})
+
+
+def test_an_account_that_cannot_be_made_changes_nothing(scripted: Any) -> None:
+    class Accounting(Submit):
+        def account(self, job: remote.RemoteJob, *, succeeded: bool) -> None:
+            assert remote.use_of(job.jobs(), job.job_id) is None, "this platform has no `use` to ask for"
+            raise StorageUnavailableError("the lake is away")
+
+    scripted(DONE)
+    job = {"platform": PLATFORM, "conn_id": "somewhere", "job_id": "job-1"}
+    operator = Accounting(task_id="t", conn_id="somewhere")
+    assert operator.resume({}, {"job": job, "state": "succeeded", "detail": ""}) == "job-1"
+    with pytest.raises(JobError, match="failed: out of memory"):
+        operator.resume({}, {"job": job, "state": "failed", "detail": "out of memory"})

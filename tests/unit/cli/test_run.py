@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from noria.cli.run import _credentials, _result
+from noria.cli.run import _credentials, _result, _stage
+from noria.costs.usage import usage_of
 from noria.records import STAGES
 from noria.settings import Settings
 from noria.verdicts import CONNECTION, SIGNING_STAGES
 from noria.workspace import Workspace
+from tests.support.busy import busy_until
 from tests.support.runs import candidate, decision, done
 
 
@@ -51,3 +53,11 @@ def test_a_candidate_that_waits_is_told_and_the_last_word_counts(tmp_path: Path)
     said = _result(run, workspace, 1.0, None)
     assert (said["waiting"], said["champion_version"]) == (False, "3")
     assert list(said["stages"]) == ["promote", "release"]
+
+
+def test_what_a_job_used_until_ctrl_c_is_kept(tmp_path: Path) -> None:
+    workspace = Workspace.open(Settings.from_env({}, home=tmp_path / "home"))
+    run = workspace.create_run("students", "r1")
+    with pytest.raises(KeyboardInterrupt), busy_until(KeyboardInterrupt, tmp_path):
+        _stage("ingest", run, workspace, lambda _line: None)
+    assert [job.outcome for _path, job in usage_of(workspace.clock().date(), workspace.lake)] == ["killed"]

@@ -109,6 +109,13 @@ def test_a_killed_job_is_an_error_that_may_be_retried(settings: Settings) -> Non
     assert not list((settings.home / "lake").rglob("manifest.json"))
 
 
+def test_a_job_that_is_killed_before_it_has_begun_does_not_run(settings: Settings) -> None:
+    job = JobProcess("ingest", create(settings, "sample://students?rows=50"), settings)
+    job.kill()
+    with pytest.raises(JobError, match="killed by signal 15"):
+        job.run()
+
+
 def test_what_a_dead_job_has_left_behind_is_counted() -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass\nprint('done', flush=True); time.sleep(60)"
     leader = subprocess.Popen(

@@ -1,22 +1,26 @@
 """What jobs say that they used, beside what the operating system says to their parent."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from noria.airflow.remote_stages import TrainOnAzureML
+from noria.compute.ending import ended_by_sigterm
 from noria.compute.meter import available_cores
 from noria.compute.remote import JobUse
-from noria.costs.usage import usage_of
+from noria.costs.usage import keep_usage, usage_of
 from noria.errors import JobError
-from noria.jobs.metering import Metering, ended_by_sigterm
-from noria.jobs.runner import keep_failure, run_stage
+from noria.jobs.metering import Metering, keep_untold
+from noria.jobs.runner import run_stage
 from noria.records import JobUsage, Report, Run, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -165,12 +169,72 @@ def test_a_job_that_the_platform_ends_says_what_it_used_until_then(workspace: Wo
     assert [job.outcome for job in accounts(workspace)] == ["killed"]
 
 
-def test_a_job_that_died_is_accounted_for_by_its_parent_once(workspace: Workspace, run: Run) -> None:
-    ended = datetime.now(UTC)
-    usage = Usage(wall_seconds=2, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=4)
-    use = JobUse(ended - timedelta(seconds=2), ended, usage)
-    keep_failure("report", JobError("killed"), run, workspace, use)
-    assert [(job.outcome, job.usage) for job in accounts(workspace)] == [("killed", usage)]
+@pytest.fixture
+def died() -> JobUse:
+    """What a job is said to have used that began a moment ago."""
+    ended = datetime.now(UTC) + timedelta(seconds=1)
+    usage = Usage(wall_seconds=2, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=6)
+    return JobUse(ended - timedelta(seconds=2), ended, usage)
+
+
+def _fails(_run: Run, _workspace: Workspace) -> Report:
+    raise JobError("no")
+
+
+def test_a_job_that_died_is_accounted_for_by_its_parent_once(workspace: Workspace, run: Run, died: JobUse) -> None:
+    keep_untold(died, run, "report", workspace.lake)
+    keep_untold(died, run, "report", workspace.lake)
+    assert [(job.outcome, job.usage) for job in accounts(workspace)] == [("killed", died.usage)]
+
+
+@pytest.mark.parametrize("work", [_fails, lambda _r, _w: Report(html="x.html")], ids=["failed", "done"])
+def test_a_job_that_was_killed_before_its_answer_has_told_itself(
+    work: Callable[[Run, Workspace], Report], workspace: Workspace, run: Run, died: JobUse
+) -> None:
+    with contextlib.suppress(JobError):
+        run_stage("report", work, run, workspace)
+    keep_untold(died, run, "report", workspace.lake)
+    (told,) = accounts(workspace)
+    assert told.outcome != "killed"
+    keep_untold(died, run, "train", workspace.lake)
+    assert [job.stage for job in accounts(workspace) if job.outcome == "killed"] == ["train"], "another stage's"
+
+
+def test_what_an_earlier_attempt_told_stands_for_no_other(workspace: Workspace, run: Run, died: JobUse) -> None:
+    """Nor does a record: it may be that attempt's."""
     run_stage("report", lambda _r, _w: Report(html="x.html"), run, workspace)
-    keep_failure("report", JobError("killed after its record"), run, workspace, use)
-    assert len(accounts(workspace)) == 2
+    later = replace(died, started_at=died.finished_at, finished_at=died.finished_at + timedelta(seconds=2))
+    keep_untold(later, run, "report", workspace.lake)
+    assert [job.outcome for job in accounts(workspace)] == ["done", "killed"]
+
+
+def test_a_job_over_midnight_is_known_by_an_account_of_either_day(workspace: Workspace, run: Run, died: JobUse) -> None:
+    began = replace(died, started_at=died.finished_at - timedelta(days=1), finished_at=died.finished_at)
+    keep_usage(began.of(run, "report", "failed").model_copy(update={"finished_at": began.started_at}), workspace.lake)
+    keep_untold(began, run, "report", workspace.lake)
+    assert not accounts(workspace)
+
+
+def test_whoever_cannot_look_keeps_the_account_and_goes_on(
+    workspace: Workspace, run: Run, died: JobUse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as away:
+        away.setattr(type(workspace.lake), "sizes", lambda *_: iter((1 / 0,)))
+        keep_untold(died, run, "report", workspace.lake)
+    assert "whether report has told what it used is not known" in caplog.text
+    assert [job.outcome for job in accounts(workspace)] == ["killed"]
+    workspace.lake.remove("metering")
+    workspace.lake.create("metering", b"a file where the folder should be")
+    keep_untold(died, run, "report", workspace.lake)
+
+
+@pytest.mark.parametrize(("nodes", "rest"), [(2, []), (3, [2.0]), (6, [4.0])])
+def test_of_several_nodes_those_that_were_killed_are_accounted_for(
+    nodes: int, rest: list[float], workspace: Workspace, run: Run, died: JobUse
+) -> None:
+    """A training that ran out of memory leaves no failure, but the nodes around it have told theirs."""
+    for _node in range(2):
+        with Metering("train", "students", "r1", workspace, is_node=True) as metering:
+            metering.has_failed = True
+    TrainOnAzureML().account(run, workspace, replace(died, nodes=nodes))
+    assert [job.usage.vcpu_seconds for job in accounts(workspace) if job.outcome == "killed"] == rest

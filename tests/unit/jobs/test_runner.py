@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from noria.compute.process import JobProcess
+from noria.costs.usage import usage_of
 from noria.errors import DataInvalidError, JobError
-from noria.jobs.runner import keep_failure, run_stage
+from noria.jobs.runner import keep_failure, run_job, run_stage
 from noria.records import Report, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path
+from tests.support.busy import busy_until
 
 
 @pytest.fixture
@@ -73,3 +76,20 @@ def test_an_unexpected_error_is_kept_as_well(workspace: Workspace, run: Run) -> 
     assert failure is not None
     assert failure.error == "ZeroDivisionError"
     assert not failure.retryable
+
+
+class TimeIsUp(BaseException):
+    """As Airflow's own, which it raises out of whatever the task is doing."""
+
+
+@pytest.mark.parametrize("error", [TimeIsUp, KeyboardInterrupt, SystemExit])
+def test_what_a_job_used_until_it_was_cut_off_is_kept(
+    error: type[BaseException], workspace: Workspace, run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(error), busy_until(error, tmp_path):
+        run_job("report", JobProcess("report", run, workspace.settings), run, workspace)
+    ((_path, job),) = usage_of(workspace.clock().date(), workspace.lake)
+    assert (job.outcome, job.stage) == ("killed", "report")
+    assert 0.1 < job.usage.wall_seconds < 3
+    assert 0 < job.usage.cpu_seconds <= job.usage.wall_seconds
+    assert workspace.failure(run) is None, "the caller says what its limit means"

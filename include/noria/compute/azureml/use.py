@@ -56,4 +56,4 @@ def use_of(details: Any, machine: str, vcpus: int, nodes: int) -> JobUse | None:
         vcpu_seconds=round(wall * vcpus * nodes, 3),
         machine=machine,
     )
-    return JobUse(started, finished, usage)
+    return JobUse(started, finished, usage, nodes)
