@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from noria.costs.table import Restatement
 
 BY = ("pipeline", "stage", "service", "day", "run", "machine")
+_TOLD = "told_vcpu_seconds"
 _MOST_LIVE_DAYS = 31
 """So many of the newest days are looked at for jobs that are not in the table yet."""
 
@@ -85,6 +86,8 @@ class _Line:
     estimate: Decimal = Decimal(0)
     vcpu_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    told_vcpu_seconds: float = 0.0
+    """Of jobs that tell what they used; Spark's platform does not."""
 
 
 @dataclass
@@ -144,9 +147,17 @@ def _columns(by: str) -> tuple[str, ...]:
 
 def _reduced(rows: pa.Table, columns: tuple[str, ...]) -> pa.Table:
     """Rows of the same names as one: a year's millions need not be in memory at once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from noria.costs import focus
+
     *names, cost, paid, used = columns
-    sums = rows.select(columns).group_by(names).aggregate([(figure, "sum") for figure in (cost, paid, used)])
-    return sums.rename_columns(list(columns))
+    nothing = pa.scalar(None, pa.float64())
+    told = pc.if_else(pc.greater(rows[focus.CPU_SECONDS], 0), rows[focus.VCPU_SECONDS], nothing)
+    figures = (cost, paid, used, _TOLD)
+    sums = rows.select(columns).append_column(_TOLD, told).group_by(names)
+    return sums.aggregate([(figure, "sum") for figure in figures]).rename_columns([*names, *figures])
 
 
 def _months(since: date, until: date) -> Iterator[tuple[date, date]]:
@@ -165,7 +176,7 @@ def _by_currency(by: str, rows: pa.Table) -> dict[str, _Currency]:
 
     column = BREAKDOWNS[by]
     found: dict[str, _Currency] = defaultdict(_Currency)
-    figures = (focus.VCPU_SECONDS, focus.CPU_SECONDS)
+    figures = (focus.VCPU_SECONDS, focus.CPU_SECONDS, _TOLD)
     for row in totals(rows, dict.fromkeys((CURRENCY, focus.ORIGIN, focus.PIPELINE, column)), figures):
         name = row[column]
         if by == "run" and name is not None:
@@ -175,6 +186,7 @@ def _by_currency(by: str, rows: pa.Table) -> dict[str, _Currency]:
         line.estimate += row["cost"] if row[focus.ORIGIN] == METERING else 0
         line.vcpu_seconds += row[focus.VCPU_SECONDS] or 0.0
         line.cpu_seconds += row[focus.CPU_SECONDS] or 0.0
+        line.told_vcpu_seconds += row[_TOLD] or 0.0
     return dict(sorted(found.items()))
 
 
@@ -190,6 +202,7 @@ def _print_json(by: str, found: _Found) -> None:
                     "estimate": str(line.estimate),
                     "vcpu_seconds": line.vcpu_seconds,
                     "cpu_seconds": line.cpu_seconds,
+                    "told_vcpu_seconds": line.told_vcpu_seconds,
                 }
                 for name, line in costs.ordered(by)
             ],
@@ -223,7 +236,7 @@ def _tell(by: str, found: _Found) -> None:
                 percent(float(line.cost / costs.total)) if costs.total else "–",
                 percent(float(line.estimate / line.cost)) if line.cost else "–",
                 f"{line.vcpu_seconds / 3600:.2f}" if line.vcpu_seconds else "–",
-                percent(line.cpu_seconds / line.vcpu_seconds) if line.vcpu_seconds else "–",
+                percent(line.cpu_seconds / line.told_vcpu_seconds) if line.told_vcpu_seconds else "–",
             )
         table.add_section()
         table.add_row("all", money(costs.total))

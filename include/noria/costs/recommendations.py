@@ -14,6 +14,7 @@ from noria.costs.efficiency import RunFacts, is_near
 from noria.costs.reconcile import Reconciliation
 from noria.costs.runs import RunCost
 from noria.costs.sheet import MachinePrice, PriceSheet
+from noria.pipeline import RESERVED
 from noria.records import Record
 from noria.records.figures import percent
 
@@ -60,17 +61,19 @@ def recommend(
         facts = [f for f in known if (f.cost.pipeline, f.cost.currency) == (pipeline, currency)]
         oversize = list(_oversize_node(facts, sheet))
         found += [*oversize, *_needless_retraining(facts), *_hopeless_trials(facts)]
-        if not oversize:  # a smaller node is the remedy for both, and its saving counts once
+        # A smaller node is the remedy for both, and its saving counts once; a reserved name has no spec to change.
+        if not oversize and pipeline not in RESERVED:
             found += _idle_compute(own)
     found += [r for reconciliation in reconciliations for r in _idle_nodes(reconciliation)]
     return sorted((r for r in found if r.saving >= LEAST_SAVING), key=lambda r: (-r.saving, r.pipeline or "", r.kind))
 
 
 def _idle_compute(runs: Sequence[RunCost]) -> Iterator[Recommendation]:
-    paid, used = sum(run.vcpu_seconds for run in runs), sum(run.cpu_seconds for run in runs)
+    """Of jobs that tell what they used."""
+    paid, used = sum(run.told_vcpu_seconds for run in runs), sum(run.cpu_seconds for run in runs)
     if not paid or used >= BUSY * paid:
         return
-    cost = sum((run.cost for run in runs), Decimal(0))
+    cost = sum((run.told_cost for run in runs), Decimal(0))
     yield Recommendation(
         kind="idle compute",
         pipeline=runs[0].pipeline,
@@ -87,7 +90,7 @@ def _oversize_node(known: Sequence[RunFacts], sheet: PriceSheet) -> Iterator[Rec
     by_machine: Mapping[str, list[RunFacts]] = defaultdict(list)
     for fact in known:
         if fact.train_usage is not None:
-            by_machine[fact.train_usage.machine].append(fact)
+            by_machine[sheet.name_of(fact.train_usage.machine)].append(fact)
     for machine, facts in by_machine.items():
         price = sheet.machines.get(machine)
         if price is None or price.memory_gb is None or len(facts) < _LEAST_RUNS:
@@ -201,6 +204,7 @@ def _idle_nodes(reconciliation: Reconciliation) -> Iterator[Recommendation]:
         pipeline=None,
         currency=reconciliation.currency,
         saving=idle,
-        advice="Nodes were paid for while no job ran on them. Let clusters shrink sooner, and Spark pools pause.",
+        advice="Nodes were paid for while no job ran on them. Let clusters shrink sooner, and Spark pools pause; "
+        "reserve no more than is used.",
         reckoned=f"The invoice’s node time beyond what jobs were metered to use, over {reconciliation.days} days.",
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _GROUP = (focus.PIPELINE, focus.RUN, "BillingCurrency", focus.DAY, focus.STAGE, focus.OUTCOME)
+_TOLD = "told"
 _WORST = ("killed", "failed", "done")
 
 
@@ -29,7 +30,9 @@ class RunCost:
         cost: Of all its jobs, failed attempts included.
         by_stage: The same by stage.
         vcpu_seconds: What was paid for.
-        cpu_seconds: What was used of it.
+        cpu_seconds: What was used of it, as far as that is told.
+        told_vcpu_seconds: What was paid for of jobs that tell what they used; Spark's platform does not.
+        told_cost: Of this time.
         outcome: `done` where each stage that was tried ended well at last, else `failed` or `killed`.
     """
 
@@ -42,6 +45,8 @@ class RunCost:
     vcpu_seconds: float
     cpu_seconds: float
     outcome: str
+    told_vcpu_seconds: float = 0.0
+    told_cost: Decimal = Decimal(0)
 
 
 def run_costs(rows: pa.Table) -> list[RunCost]:
@@ -55,7 +60,8 @@ def run_costs(rows: pa.Table) -> list[RunCost]:
     of_runs = rows.filter(pc.is_valid(rows[focus.RUN]))
     sums = [("EffectiveCost", "sum"), (focus.VCPU_SECONDS, "sum"), (focus.CPU_SECONDS, "sum")]
     grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for line in of_runs.group_by(_GROUP).aggregate(sums).to_pylist():
+    told = pc.greater(of_runs[focus.CPU_SECONDS], 0)
+    for line in of_runs.append_column(_TOLD, told).group_by((*_GROUP, _TOLD)).aggregate(sums).to_pylist():
         key = (line[focus.PIPELINE], line[focus.RUN], line["BillingCurrency"])
         grouped.setdefault(key, []).append(line)
     found = [_run(*key, lines) for key, lines in grouped.items()]
@@ -79,6 +85,8 @@ def _run(pipeline: str, run_id: str, currency: str, lines: list[dict[str, Any]])
         vcpu_seconds=sum(line[f"{focus.VCPU_SECONDS}_sum"] or 0.0 for line in lines),
         cpu_seconds=sum(line[f"{focus.CPU_SECONDS}_sum"] or 0.0 for line in lines),
         outcome=_outcome(outcomes.values()),
+        told_vcpu_seconds=sum(line[f"{focus.VCPU_SECONDS}_sum"] or 0.0 for line in lines if line[_TOLD]),
+        told_cost=sum((line["EffectiveCost_sum"] for line in lines if line[_TOLD]), Decimal(0)),
     )
 
 

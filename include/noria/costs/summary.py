@@ -81,10 +81,13 @@ class DearRun(Record):
     """What its metering says: done, failed or killed."""
     vcpu_seconds: float | None
     cpu_seconds: float | None
+    """What was used of `told_vcpu_seconds`."""
     by_stage: dict[str, Decimal]
     airflow_url: str | None
     report: str | None
     """Lake path of its page, if it has one."""
+    told_vcpu_seconds: float | None = None
+    """Of jobs that tell what they used; Spark's platform does not."""
 
 
 class BudgetUse(Record):
@@ -269,6 +272,7 @@ class _Night:
                 outcome=used.outcome if used else None,
                 vcpu_seconds=used.vcpu_seconds if used else None,
                 cpu_seconds=used.cpu_seconds if used else None,
+                told_vcpu_seconds=used.told_vcpu_seconds if used else None,
                 by_stage={row[focus.STAGE] or "": row["cost"] for row in totals(own, (focus.STAGE,))},
                 airflow_url=url,
                 report=page,

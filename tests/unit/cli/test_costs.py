@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,10 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def job(workspace: Workspace, run_id: str, stage: str = "train") -> None:
+def job(workspace: Workspace, run_id: str, stage: str = "train", cpu_seconds: float = 500) -> None:
     """An attempt that held ten vCPUs for a hundred seconds just now and used half of them: 0.10 USD."""
     ended = datetime.now(UTC)
-    usage = Usage(wall_seconds=100, cpu_seconds=500, peak_rss_bytes=1, vcpu_seconds=1000)
+    usage = Usage(wall_seconds=100, cpu_seconds=cpu_seconds, peak_rss_bytes=1, vcpu_seconds=1000)
     keep_usage(
         JobUsage(
             pipeline="students", run_id=run_id, stage=stage, outcome="done", usage=usage,
@@ -51,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace.open(Settings.from_env({"NORIA_COSTS": str(home / "costs.yaml")}, home=home))
     job(workspace, "r1")
     meter_days(workspace, load_sheet(home / "costs.yaml"), [today()])
-    job(workspace, "r2")
+    job(workspace, "r2", cpu_seconds=0)  # as Spark, which does not tell
     day = today() - timedelta(days=1)
     write(
         workspace,
@@ -87,7 +88,8 @@ def test_json_is_one_object_with_currencies_apart_and_today_priced_now(
     assert (none["currency"], float(none["total"])) == ("(no currency)", 1.0)
     assert usd["currency"] == "USD" and float(usd["total"]) == pytest.approx(0.80, abs=1e-5), "both jobs, each once"
     (line, *_) = usd["lines"]
-    assert (line["pipeline"], line["vcpu_seconds"], line["cpu_seconds"]) == ("students", 2000, 1000)
+    assert (line["pipeline"], line["vcpu_seconds"], line["cpu_seconds"]) == ("students", 2000, 500)
+    assert line["told_vcpu_seconds"] == 1000, "half of it was used"
     assert float(line["estimate"]) == pytest.approx(0.20)
 
 
@@ -126,6 +128,7 @@ def test_the_table_says_what_was_priced_just_now_and_names_are_no_markup(
     assert costs(home, "--since", since, "--by", "service") == ExitCode.OK
     said = capsys.readouterr().out
     assert "[bold]Vault[/bold]" in said
+    assert re.search(r"Local Machine .*0\.56 +50 %", said), "of the one job that tells what it used"
     assert f"{today()} not written yet: priced just now" in said
     assert costs(home, "--since", since, "--until", since) == ExitCode.OK
     assert "priced just now" not in capsys.readouterr().out

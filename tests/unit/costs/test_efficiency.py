@@ -31,7 +31,7 @@ def run_cost(number: int, train: str = "0.60", ingest: str = "0.10", **changes: 
     stages = {"ingest": Decimal(ingest), "train": Decimal(train)}
     run = RunCost(
         "students", f"r{number}", date(2026, 11, 1), "USD", sum(stages.values(), Decimal(0)), stages, HOUR, 0.9 * HOUR,
-        "done",
+        "done", HOUR, sum(stages.values(), Decimal(0)),
     )  # fmt: skip
     return replace(run, **changes)
 
@@ -144,6 +144,19 @@ def test_idle_compute_is_what_eighty_percent_would_have_cost_less() -> None:
     assert recommend([run_cost(0, cpu_seconds=0.81 * HOUR)], [], SHEET) == []
 
 
+def test_jobs_that_do_not_tell_what_they_used_are_neither_idle_nor_busy() -> None:
+    """Spark tells no CPU time. Of an hour that train tells 0.9 is used, of another hour 0.2."""
+    untold = {"vcpu_seconds": 31 * HOUR, "train": "5.37", "told_vcpu_seconds": HOUR}
+    assert recommend([run_cost(0, told_cost=Decimal("0.12"), **untold)], [], SHEET) == []
+    (idle,) = recommend([run_cost(0, told_cost=Decimal("0.12"), cpu_seconds=0.2 * HOUR, **untold)], [], SHEET)
+    assert (idle.saving, "used 20 % of" in idle.advice) == (Decimal("0.12") * Decimal("0.75"), True)
+    assert recommend([run_cost(0, cpu_seconds=0.0, told_vcpu_seconds=0.0, told_cost=Decimal(0))], [], SHEET) == []
+
+
+def test_the_nights_of_the_export_are_given_no_advice() -> None:
+    assert recommend([run_cost(0, cpu_seconds=0.2 * HOUR, pipeline="noria")], [], SHEET) == []
+
+
 def test_what_is_below_a_cent_is_no_recommendation() -> None:
     assert recommend([run_cost(0, train="0.009", ingest="0", cpu_seconds=0.0)], [], SHEET) == []
 
@@ -197,15 +210,16 @@ def test_candidates_that_are_kept_out_again_and_again_are_told() -> None:
     assert found(*known[:5], kind="needless retraining") == []
 
 
-def usage(cpu_share: float, memory_gb: float) -> Usage:
+def usage(cpu_share: float, memory_gb: float, machine: str = NODE) -> Usage:
     return Usage(
         wall_seconds=HOUR, cpu_seconds=4 * HOUR * cpu_share, peak_rss_bytes=int(memory_gb * 2**30),
-        vcpu_seconds=4 * HOUR, machine=NODE,
+        vcpu_seconds=4 * HOUR, machine=machine,
     )  # fmt: skip
 
 
 def test_a_node_of_which_less_than_half_is_needed_is_too_large() -> None:
-    known = [fact(i, usage=usage(0.2 + i / 10, 2), cpu_seconds=0.1 * HOUR) for i in range(3)]
+    spellings = (NODE, NODE.upper(), NODE.lower())  # Azure writes all of them
+    known = [fact(i, usage=usage(0.2 + i / 10, 2, name), cpu_seconds=0.1 * HOUR) for i, name in enumerate(spellings)]
     (advice,) = recommend([f.cost for f in known], known, SHEET)
     assert advice.kind == "oversize node", "idle compute has the same remedy, and is not counted again"
     assert advice.saving == Decimal("0.90")

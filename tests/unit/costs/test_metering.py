@@ -195,15 +195,16 @@ def test_an_account_that_cannot_be_read_is_told_and_passed_over(
 def test_runs_have_costs_by_stage_and_the_outcome_of_their_last_attempts(workspace: Workspace, keep: Keep) -> None:
     keep(outcome="failed")
     keep(started=NOON + timedelta(minutes=40))
-    keep(stage="report", vcpu_seconds=7200)
+    keep(stage="explore", vcpu_seconds=7200, cpu_seconds=0)  # by Spark, which does not tell
     keep(run_id="r2", outcome="killed")
     keep(run_id="r3", started=NOON + timedelta(hours=11, minutes=45))
     measure_stored([DAY], workspace)
     both = [metered_rows(workspace, day, SHEET) for day in (DAY, DAY + timedelta(days=1))]
     first, second, third = run_costs(pa.concat_tables(both))
     assert (first.run_id, first.day, first.currency, first.outcome) == ("r1", DAY, "EUR", "done")
-    assert first.by_stage == {"train": Decimal("0.1"), "report": Decimal("0.1")}
-    assert (first.cost, first.vcpu_seconds, first.cpu_seconds) == (Decimal("0.2"), 14400, 2700)
+    assert first.by_stage == {"train": Decimal("0.1"), "explore": Decimal("0.1")}
+    assert (first.cost, first.vcpu_seconds, first.cpu_seconds) == (Decimal("0.2"), 14400, 1800)
+    assert (first.told_cost, first.told_vcpu_seconds) == (Decimal("0.1"), 7200)
     assert (second.run_id, second.outcome) == ("r2", "killed")
     assert (third.run_id, third.day) == ("r3", DAY + timedelta(days=1))
 

@@ -52,6 +52,7 @@ def summary(workspace: Workspace) -> Summary:
         nodes("5", "2.50", day=BEFORE, x_Run="r0"),
         bill("Key Vault", "1", "10K", "0.03", day=BEFORE, BillingCurrency="EUR"),
         estimate("local", "40", "2.00", **of_run),
+        estimate("synapse", "10", "0", x_Run="r1", x_Stage="explore", x_CpuSeconds=0.0, x_VcpuSeconds=36_000.0),
         estimate("local", "1", "0.05", f"{NASTY}p", ServiceName=f"{NASTY}s", x_Stage=f"{NASTY}t", x_Run=f"{NASTY}r"),
     )
     return write_report(workspace, DAY).summary
@@ -123,7 +124,7 @@ def test_currencies_have_sections_of_their_own(page: str) -> None:
 def test_the_difference_and_the_price_sheets_error_are_told(page: str) -> None:
     said = words(page)
     assert "The invoice says 2.50 USD for 1 day from 2026-11-19 to 2026-11-19; the estimates said 0.80." in said
-    assert "node time that was paid for and not used by jobs 1.50" in said
+    assert "node time that was paid for and not used by jobs, reserved time too 1.50" in said
     assert re.search(r"D4s_v3 0\.4 0\.5 −20\.0 % per_node_hour: 0\.5", said)
 
 
@@ -132,6 +133,11 @@ def test_recommendations_and_prices_are_told(page: str) -> None:
     assert "1.5 USD a month, about idle nodes Nodes were paid for while no job ran on them." in said
     assert "students: idle compute" in said
     assert "list price &amp; discount" in page
+
+
+def test_a_dear_run_shows_the_share_of_the_time_that_tells_its_use(page: str) -> None:
+    """A quarter of 144,000 s of training; of 36,000 s by Spark nothing is known."""
+    assert re.search(r"r1 train .{0,60}estimated 25 % of 40\.0 h", words(page))
 
 
 def test_what_a_thousand_predictions_cost_is_told(page: str) -> None:
