@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from noria.errors import BusyError, StorageError
-from noria.lake import Lake, delta, open_lake
+from noria.lake import Lake, delta, mirror, open_lake
 from tests.contract.test_lake import BACK_ENDS, Place
 
 pytestmark = pytest.mark.slow
@@ -72,7 +72,7 @@ def test_whole_partitions_are_replaced_and_no_other_is_fetched(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows, transactions and notes are kept, over a checkpoint too."""
-    monkeypatch.setattr(delta, "COMMITS_PER_CHECKPOINT", 3)
+    monkeypatch.setattr(mirror, "COMMITS_PER_CHECKPOINT", 3)
     assert names(lake) == [] and delta.schema(lake, "t") is None and delta.transactions(lake, "t") == {}
     assert put(lake, 1, [("1", "m", "a"), ("2", "m", "b"), ("2", "m", "c")]) == ["1", "2"]
     assert put(lake, 2, [("2", "i", "d")], ["3"]) == ["3", "2"]
@@ -130,7 +130,7 @@ def test_two_begin_the_table_at_once(on_disk: Lake, monkeypatch: pytest.MonkeyPa
 def test_writers_that_are_always_quicker(on_disk: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     put(on_disk, 1, [("1", "m", "a")])
     rival, numbers = open_lake(on_disk.root), iter(range(99))
-    monkeypatch.setattr(delta.time, "sleep", lambda _: None)
+    monkeypatch.setattr(mirror.time, "sleep", lambda _: None)
     interrupt(on_disk, monkeypatch, lambda: put(rival, next(numbers), [("r", "m", "r")]), times=99)
     with pytest.raises(BusyError, match="quicker 12 times"):
         put(on_disk, 2, [("1", "m", "b")])

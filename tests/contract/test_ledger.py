@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError
 
 from noria import ledger as ledger_module
 from noria.errors import BusyError, StorageError
-from noria.lake import Lake, delta, open_lake
+from noria.lake import Lake, delta, mirror, open_lake
 from noria.ledger import PATH, Ledger
 from noria.records import ChampionVersion, LedgerEntry, SignedVerdict
 from noria.verdicts import Keyring
@@ -230,7 +230,7 @@ def test_killed_before_any_step_the_table_is_old_or_new(
     step: int, lake: Lake, reopen: Callable[[], Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a retry completes what was begun."""
-    monkeypatch.setattr(delta, "COMMITS_PER_CHECKPOINT", 2)
+    monkeypatch.setattr(mirror, "COMMITS_PER_CHECKPOINT", 2)
 
     def die() -> None:
         raise KilledError
@@ -291,7 +291,7 @@ def test_who_is_always_too_slow_is_told_to_come_again(
 ) -> None:
     fill(ledger, 1)
     monkeypatch.setattr(lake, "create", lambda *_: False)
-    monkeypatch.setattr(delta.time, "sleep", lambda _: None)
+    monkeypatch.setattr(mirror.time, "sleep", lambda _: None)
     with pytest.raises(BusyError, match="were quicker"):
         ledger.append(entry(1))
     assert runs(ledger.entries()) == ["r0"]
@@ -301,7 +301,7 @@ def test_a_long_history_is_read_from_its_checkpoint(
     lake: Lake, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And of the data only files of the pipeline are fetched."""
-    monkeypatch.setattr(delta, "COMMITS_PER_CHECKPOINT", 3)
+    monkeypatch.setattr(mirror, "COMMITS_PER_CHECKPOINT", 3)
     for number in range(7):
         Ledger(lake, f"p{number % 2}", KEYRING).append(entry(number, pipeline=f"p{number % 2}"))
     asked: list[str] = []
@@ -512,7 +512,7 @@ def test_a_garbled_file_is_told_in_a_line_and_never_written_over(
     kind: str, content: bytes, on_disk: tuple[Lake, Ledger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake, ledger = on_disk
-    monkeypatch.setattr(delta, "COMMITS_PER_CHECKPOINT", 2)
+    monkeypatch.setattr(mirror, "COMMITS_PER_CHECKPOINT", 2)
     fill(ledger, 3)
     file = next(Path(lake.root, PATH).rglob(kind))
     file.unlink()

@@ -20,7 +20,7 @@ import pytest
 from noria.costs import focus
 from noria.costs.invoices import Ingested, deliveries, ingest
 from noria.costs.table import CostTable, open_costs
-from noria.lake import delta
+from noria.lake import mirror
 from noria.settings import Settings
 from noria.workspace import Workspace
 from tests.support.focus import change, charge, deliver
@@ -334,7 +334,7 @@ while True:
 
 def test_killed_at_any_step_every_day_is_old_or_new(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next time completes it. The days hold estimates and an older invoice, and a checkpoint is due."""
-    monkeypatch.setattr(delta, "COMMITS_PER_CHECKPOINT", 4)
+    monkeypatch.setattr(mirror, "COMMITS_PER_CHECKPOINT", 4)
     base = home / "base"
     before = Workspace.open(Settings.from_env({}, home=base))
     place = base / "lake" / "exports" / "costs"
