@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from noria.costs import focus
 from noria.costs.efficiency import Efficiency, efficiencies, facts
 from noria.costs.forecast import Forecast, forecast_month
+from noria.costs.metering import FINDING_COLUMNS, findings
+from noria.costs.notices import other_currencies
 from noria.costs.recommendations import Recommendation, recommend
 from noria.costs.reconcile import COLUMNS, Reconciliation, reconcile
 from noria.costs.runs import RunCost, run_costs
@@ -156,7 +158,7 @@ class Summary(Record):
     sheet_currency: str
     prices: tuple[SheetPrice, ...]
     notes: tuple[str, ...] = ()
-    """What could not be read."""
+    """What could not be read, has no price, or is in another currency than budgets are."""
 
 
 def summarise(workspace: Workspace, day: date) -> Summary:
@@ -173,7 +175,8 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     sheet = load_sheet(workspace.settings.costs_file)
     since, until = day - timedelta(days=DAYS - 1), day + timedelta(days=1)
     costs = with_currency(open_costs(workspace).read(since, until, COLUMNS))
-    metered = open_metered(workspace).read(since, until, tuple(dict.fromkeys((*COLUMNS, *_RUN_COLUMNS))))
+    columns = tuple(dict.fromkeys((*COLUMNS, *_RUN_COLUMNS, *FINDING_COLUMNS)))
+    metered = open_metered(workspace).read(since, until, columns)
     runs = run_costs(metered)
     known = facts(runs, workspace)
     compared = {r.currency: r for r in reconcile(costs, metered, sheet)}
@@ -197,8 +200,14 @@ def summarise(workspace: Workspace, day: date) -> Summary:
         currencies=tuple(sorted(found, key=lambda c: (-c.month, c.currency))),
         sheet_currency=sheet.currency,
         prices=tuple(_prices(sheet)),
-        notes=tuple(notes),
+        notes=(*notes, *_lacks(costs, metered, day.replace(day=1), sheet)),
     )
+
+
+def _lacks(costs: pa.Table, metered: pa.Table, month: date, sheet: PriceSheet) -> Iterator[str]:
+    """What the figures of a month lack."""
+    yield from findings(days_from(metered, month))
+    yield from (notice.words for notice in other_currencies(costs, month, sheet))
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,18 @@ def test_bounds_say_how_much_is_used_and_broken_specs_are_told(usd: CurrencySumm
     day, month = usd.budgets
     assert (day.pipeline, day.period, day.share) == (None, "day", pytest.approx(0.5875))
     assert (month.period, month.spent, month.forecast) == ("month", Decimal("3.58"), usd.forecast)
-    assert [note.split(":")[0] for note in summary.notes] == ["The budget of broken cannot be read"]
+    broken, *uncounted = summary.notes
+    assert broken.startswith("The budget of broken cannot be read: ")
+    assert [note.split(" since ")[0] for note in uncounted] == ["Charges of 0.20 (no currency)", "Charges of 1.20 EUR"]
+
+
+def test_what_was_used_without_a_price_is_told(tmp_path: Path) -> None:
+    workspace = workspace_at(tmp_path)
+    write(workspace, estimate(NODE, "8", "0", ListUnitPrice=None), estimate("local", "2", "0.10"))
+    assert summarise(workspace, DAY).notes[1:] == (
+        f"No price for {NODE} since {DAY}: its use costs nothing in the estimates; add it to the price sheet and run "
+        f"export_costs with --since {DAY}.",
+    )
 
 
 def test_reconciliation_and_efficiency_are_part_of_it(usd: CurrencySummary) -> None:
