@@ -16,9 +16,8 @@ from noria.airflow.mail import tell
 from noria.airflow.notifiers import Alerts, Links, WaitingNotifier
 from noria.airflow.telling import errors_told
 from noria.alerts.budgets import asking_alert, exceeding_alert
-from noria.costs.budgets import Answer, Judgement, find_judgement, judge_run, keep_judgement
-from noria.costs.sheet import load_sheet
-from noria.errors import NoriaError, SpecError
+from noria.costs.budgets import Answer, Judgement, find_judgement, is_bounded, judge_run, keep_judgement
+from noria.errors import NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import Pipeline
 from noria.records import BEFORE_STAGES, NOBODY, STAGES, Run
@@ -30,16 +29,8 @@ if TYPE_CHECKING:
 
 
 def has_bounds(pipeline: Pipeline) -> bool:
-    """Whether there is a bound on what a run of a pipeline may cost: its own, or one on everything together.
-
-    A price sheet that is wrong has none here; whoever needs it says what is wrong.
-    """
-    if pipeline.budget.is_bounded:
-        return True
-    try:
-        return load_sheet(Settings.from_env().costs_file).total.is_bounded
-    except SpecError:
-        return False
+    """Whether there is a bound on what a run of a pipeline may cost: its own, or one on everything together."""
+    return is_bounded(pipeline.budget, Settings.from_env())
 
 
 class BudgetNotifier(WaitingNotifier):

@@ -8,16 +8,29 @@ from rich.console import Console
 
 from noria.cli.hand import stated, user
 from noria.costs.budgets import Answer, Judgement, is_bounded, judge_run, keep_judgement
-from noria.errors import BudgetError, InputError
+from noria.costs.sheet import load_sheet
+from noria.errors import BudgetError, InputError, NoriaError
 from noria.jobs.runner import keep_failure
+from noria.pipeline import Pipeline
 from noria.records import BEFORE_STAGES, Run
+from noria.settings import Settings
 from noria.workspace import Workspace
 
 FLAG = "--exceed-budget"
 
 
+def check_sheet(pipeline: Pipeline, settings: Settings) -> None:
+    """See that a pipeline with a budget of its own can be judged, before anything of a run is there.
+
+    Raises:
+        SpecError: The price sheet is wrong.
+    """
+    if pipeline.budget.is_bounded:
+        load_sheet(settings.costs_file)
+
+
 def admit(run: Run, workspace: Workspace, console: Console, reason: str | None) -> None:
-    """Judge a run before its first job, where there is any bound.
+    """Judge a run before its first job, where there is any bound. Why it does not begin is kept.
 
     Args:
         run: The run.
@@ -27,22 +40,31 @@ def admit(run: Run, workspace: Workspace, console: Console, reason: str | None) 
 
     Raises:
         BudgetError: It may not begin.
+        InputError: Whoever says that it may is not among those who may say so, or gives no reason.
         SpecError: The price sheet, or the folder's pipeline.yaml, is wrong.
         StorageError: What was spent cannot be read.
     """
-    if not is_bounded(run, workspace):
-        return
+    try:
+        judgement = _judged(run, workspace, console, reason)
+    except NoriaError as error:
+        keep_failure(BEFORE_STAGES, error, run, workspace)
+        raise
+    for sentence in judgement.sentences if judgement else ():
+        style = "yellow" if judgement and judgement.broken else "dim"
+        console.print(sentence, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def _judged(run: Run, workspace: Workspace, console: Console, reason: str | None) -> Judgement | None:
+    """The judgement of a run that may begin, or none where nothing is bound."""
+    if not is_bounded(workspace.budget(run), workspace.settings):
+        return None
     judgement = judge_run(run, workspace)
     if judgement.action == "approve":
         judgement = _asked(judgement, run, workspace, console, reason)
     keep_judgement(judgement, run, workspace)
     if not judgement.may_begin:
-        error = _refusal(judgement)
-        keep_failure(BEFORE_STAGES, error, run, workspace)
-        raise error
-    for sentence in judgement.sentences:
-        style = "yellow" if judgement.broken else "dim"
-        console.print(sentence, style=style, highlight=False, markup=False, soft_wrap=True)
+        raise _refusal(judgement)
+    return judgement
 
 
 def _asked(judgement: Judgement, run: Run, workspace: Workspace, console: Console, reason: str | None) -> Judgement:
@@ -50,7 +72,7 @@ def _asked(judgement: Judgement, run: Run, workspace: Workspace, console: Consol
     if reason is None and sys.stdin.isatty():
         for sentence in judgement.sentences:
             console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
-        reason = console.input("To let it run all the same, say why; an empty line ends it: ")
+        reason = _typed(console)
         if not reason.strip():
             declined = Answer(approved=False, by=user(), reason="no reason given", at=workspace.clock())
             return judgement.model_copy(update={"answer": declined})
@@ -64,6 +86,15 @@ def _asked(judgement: Judgement, run: Run, workspace: Workspace, console: Consol
         )
     answer = Answer(approved=True, by=user(), reason=stated(reason), at=workspace.clock())
     return judgement.model_copy(update={"answer": answer})
+
+
+def _typed(console: Console) -> str:
+    """What is typed; whoever closes the input (Ctrl-D) has typed nothing."""
+    try:
+        return console.input("To let it run all the same, say why; an empty line ends it: ")
+    except EOFError:
+        console.print()
+        return ""
 
 
 def _refusal(judgement: Judgement) -> BudgetError:

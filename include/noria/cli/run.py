@@ -25,10 +25,10 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from noria.azure import CONNECTIONS
-from noria.cli.admission import FLAG, admit
+from noria.cli.admission import FLAG, admit, check_sheet
 from noria.compute.process import JobProcess
 from noria.costs.of_run import run_use
-from noria.errors import BudgetError, BusyError, ExitCode, InputError, NoriaError
+from noria.errors import BusyError, ExitCode, InputError, NoriaError
 from noria.jobs.runner import run_job
 from noria.pipeline import load_pipeline
 from noria.records import Candidate, Decision, Metrics, Report, Run, Snapshot, stages_of
@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     workspace = Workspace.open(settings)
     source = _absolute(args.source)
     overrides = _overrides(args.set)
-    load_pipeline(args.name, settings.pipelines, overrides, source)  # a wrong one must not touch the home
+    pipeline = load_pipeline(args.name, settings.pipelines, overrides, source)  # a wrong one must not touch the home
+    check_sheet(pipeline, settings)
     try:
         with FileLock(_lock_path(settings, args.name)).acquire(blocking=False):
             run = workspace.create_run(args.name, overrides=overrides, source=source)
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             console.print(f"[bold]{run.pipeline.name}[/bold] run {run.run_id}")
             try:
                 admit(run, workspace, console, args.exceed_budget)
-            except BudgetError as error:
+            except NoriaError as error:
                 if args.json:
                     print(json.dumps(_result(run, workspace, 0.0, error)))  # noqa: T201
                 raise

@@ -17,9 +17,10 @@ from noria.costs.of_run import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.sheet import PriceSheet, TotalBudget, load_sheet
 from noria.costs.table import open_costs
-from noria.errors import BudgetError
+from noria.errors import BudgetError, SpecError
 from noria.pipeline import Budget
 from noria.records import Record, Run
+from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
 
 Action = Literal["within", "warn", "approve", "stop"]
@@ -143,10 +144,18 @@ def judge(budget: Budget, bounds: tuple[BoundUse, ...]) -> Action:
     return "warn" if broken else "within"
 
 
-def is_bounded(run: Run, workspace: Workspace) -> bool:
-    """Whether there is anything to judge a run by. Raises SpecError as `judge_run` does."""
-    total = load_sheet(workspace.settings.costs_file).total
-    return workspace.budget(run).is_bounded or total.is_bounded
+def is_bounded(budget: Budget, settings: Settings) -> bool:
+    """Whether there is anything to judge a run by: its own budget, or that of everything together.
+
+    A price sheet that is wrong has none: pipelines without a budget of their own run all the same, and `noria doctor`
+    says what is wrong.
+    """
+    if budget.is_bounded:
+        return True
+    try:
+        return load_sheet(settings.costs_file).total.is_bounded
+    except SpecError:
+        return False
 
 
 def spent(workspace: Workspace, sheet: PriceSheet, pipeline: str | None, day: date) -> Spent:

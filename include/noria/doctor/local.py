@@ -15,6 +15,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from noria.costs.sheet import load_sheet
 from noria.doctor import outbox
 from noria.doctor.finding import Verdict
 from noria.doctor.local_promotions import check_keys, check_ledger, check_registry
@@ -173,6 +174,12 @@ def check_pipelines(settings: Settings) -> Verdict:
     return "ok", ", ".join(sorted(found)), ""
 
 
+def check_prices(settings: Settings) -> Verdict:
+    """The price sheet can be read."""
+    sheet = load_sheet(settings.costs_file)
+    return "ok", f"{settings.costs_file}: {sheet.currency}, {len(sheet.machines)} machines", ""
+
+
 CHECKS: dict[str, Callable[[Settings], Verdict]] = {
     "python": check_python,
     "packages": check_packages,
@@ -187,4 +194,5 @@ CHECKS: dict[str, Callable[[Settings], Verdict]] = {
     "mail": check_mail,
     "outbox": check_outbox,
     "pipelines": check_pipelines,
+    "prices": check_prices,
 }

@@ -16,6 +16,8 @@ from rich.console import Console
 from noria.cli import main
 from noria.cli.admission import admit
 from noria.costs.budgets import find_judgement
+from noria.doctor.finding import found
+from noria.doctor.local import check_prices
 from noria.errors import BudgetError, InputError
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -83,13 +85,36 @@ def test_without_a_terminal_people_are_asked_by_a_flag(workspace: Workspace, mon
         try_to_begin(workspace, "{per_run: 9, when_exceeded: stop}", "a stop is a stop")
 
 
-@pytest.mark.parametrize("typed", ["the fair is tomorrow\n", "\n"])
+def test_a_price_sheet_that_is_wrong_is_in_the_way_of_pipelines_with_a_budget_alone(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.settings.costs_file.write_text("currency: 3\n")
+    assert try_to_begin(workspace, "{}") == ("", None)
+    before = set(workspace.lake.list("runs"))
+    assert main(["run", "students", "--json", "--set", "budget={per_run: 9}"]) == 2
+    assert "costs.yaml:1: currency" in capsys.readouterr().err
+    assert set(workspace.lake.list("runs")) == before, "it is seen before there is a run"
+    assert found("prices", lambda: check_prices(workspace.settings)).status == "fail"
+
+
+def test_a_yes_of_somebody_else_ends_the_run_with_its_reason_kept(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    budget = "budget={per_run: 9, when_exceeded: approve, approvers: [anna]}"
+    assert main(["run", "students", "--json", "--set", budget, "--exceed-budget", "why not"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert "may not let a run of students break its budget" in said["error"]
+    failure = workspace.failure(workspace.load_run("students", said["run_id"]))
+    assert failure is not None and failure.error == "InputError"
+
+
+@pytest.mark.parametrize("typed", ["the fair is tomorrow\n", "\n", "\x04"])
 def test_on_a_terminal_people_are_asked(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
     keyboard, terminal = pty.openpty()
     with os.fdopen(terminal, "r") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         os.write(keyboard, typed.encode())
-        if typed.strip():
+        if typed.startswith("the"):
             assert try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}")[1] is True
         else:
             with pytest.raises(BudgetError, match=r"Declined by .*: no reason given"):

@@ -31,7 +31,7 @@ from noria.verdicts import Keyring
 
 CONNECTIONS_SHARE = 0.5
 """Of the time that there is, for the secrets backend."""
-LOCAL = ("python", "packages", "disk", "profile", "mail", "pipelines")
+LOCAL = ("python", "packages", "disk", "profile", "mail", "pipelines", "prices")
 """Subjects of the local checks that say something here: no Java, no port of a UI, no lake on disk."""
 
 
