@@ -18,7 +18,8 @@ import pyarrow as pa
 import pytest
 
 from noria.costs import focus
-from noria.costs.invoices import Ingested, deliveries, ingest
+from noria.costs.deliveries import deliveries
+from noria.costs.invoices import Ingested, ingest
 from noria.costs.table import CostTable, open_costs
 from noria.lake import mirror
 from noria.settings import Settings
@@ -273,25 +274,6 @@ def test_nights_ask_only_for_manifests_once_all_is_in(
     fetched: list[str] = []
     monkeypatch.setattr(workspace.lake, "local", fetched.append)
     assert ingest(workspace).left == tuple(DAYS[:2]) and fetched == []
-
-
-def test_manifests_of_earlier_nights_are_not_read_again_unless_they_changed(
-    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifests = [deliver(root, many(DAYS[:2], 1), LATER + timedelta(days=number)) for number in range(3)]
-    ingest(workspace)
-    read, asked, lake = workspace.lake.read, list[str](), workspace.lake
-    monkeypatch.setattr(lake, "read", lambda path: asked.append(path) or read(path))  # type: ignore[func-returns-value]
-    assert len(deliveries(lake)) == 3 and ingest(workspace).left == tuple(DAYS[:2])
-    assert [path for path in asked if path.endswith("/manifest.json")] == []
-    shutil.rmtree(manifests[0].parent)
-    change(manifests[1], runInfo__runId="another one")
-    new = deliver(root, many(DAYS[:2], 2), LATER + timedelta(days=4))
-    assert ingest(workspace).written == tuple(DAYS[:2])
-    seen = {path for path in asked if path.endswith("/manifest.json")}
-    assert seen == {f"exports/costs/{path.relative_to(root).as_posix()}" for path in (manifests[1], new)}
-    (root / "manifests.json").write_text("[")
-    assert len(deliveries(lake)) == 3, "what is kept of them is no more than a copy"
 
 
 # Killed

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from noria.azure.cost_client import CostClient, Json, is_stale
-from noria.costs.invoices import ROOT
+from noria.costs.deliveries import ROOT
 from noria.errors import AccessError, InputError, RefusedError
 from noria.lake.abfs.url import AbfsUrl
 

@@ -17,8 +17,8 @@ from datetime import UTC, date, datetime, timedelta
 from noria.azure.cost_client import CostClient, Json, is_stale
 from noria.costs.cost_management.connection import open_client
 from noria.costs.cost_management.export import keep_export
+from noria.costs.deliveries import ROOT, SETTLING, deliveries
 from noria.costs.focus import midnight
-from noria.costs.invoices import ROOT, SETTLING, deliveries
 from noria.costs.table import open_costs
 from noria.errors import RefusedError
 from noria.workspace import Workspace
