@@ -142,7 +142,7 @@ def test_a_dear_run_shows_the_share_of_the_time_that_tells_its_use(page: str) ->
 
 def test_what_a_thousand_predictions_cost_is_told(page: str) -> None:
     """3.6 s at 0.05 an hour, for 600."""
-    assert "0.000083 600 made in 3.6 s" in words(page)
+    assert "0.000083 0.083 a million 600 made in 3.6 s" in words(page)
 
 
 def test_estimates_are_hatched_and_invoices_are_not(page: str) -> None:
