@@ -145,3 +145,5 @@ def _more_tasks(pipeline: Pipeline) -> str:
 
 JOB_TOLD_TO_END = "is told to end"
 """What the log of a task says once the job elsewhere was cancelled with it; `noria up` waits for it."""
+MAIL_LOG = "mail"
+"""Which log of a run says that its end was told, or that there was nothing to tell; `noria up --once` waits for it."""

@@ -10,12 +10,13 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
 
 from noria.airflow.connections import open_workspace
-from noria.airflow.defaults import APPROVE_TASK
+from noria.airflow.defaults import APPROVE_TASK, MAIL_LOG
 from noria.airflow.links import approval_url, data_docs_url, report_url, run_url, task_url
 from noria.airflow.mail import tell
 from noria.airflow.pages import find_pages
@@ -37,6 +38,9 @@ Alerts = Sequence[Alert]
 
 
 class _RunNotifier(BaseNotifier):
+    ends_run = False
+    """Whether it has the last word on a run; that it was said is noted where the run's logs are."""
+
     def __init__(self, pipeline: Pipeline, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline.name
@@ -46,8 +50,16 @@ class _RunNotifier(BaseNotifier):
         """Tell what is to be told, if somebody wants it."""
         if not self.policy.emails:
             return
-        workspace = open_workspace(Settings.from_env())
-        run_id = safe_run_id(context["run_id"])
+        settings, run_id = Settings.from_env(), safe_run_id(context["run_id"])
+        said = "the end of the run could not be told"
+        try:
+            self._tell(context, run_id, open_workspace(settings))
+            said = "the end of the run was told, if it is news"
+        finally:  # in trouble too: nobody need wait for a mail that will not come
+            if self.ends_run:
+                _note(said, settings.log_file(self.pipeline, run_id, MAIL_LOG))
+
+    def _tell(self, context: Context, run_id: str, workspace: Workspace) -> None:
         run = self._run(run_id, workspace)
         links = _links(context["dag"].dag_id, context["run_id"], run, workspace)
         alerts = self.compose(run_id, run, workspace, links)
@@ -71,6 +83,8 @@ class _RunNotifier(BaseNotifier):
 class FailureNotifier(_RunNotifier):
     """Mail about a failed run, or data that failed validation."""
 
+    ends_run = True
+
     def notify(self, context: Context) -> None:
         """Send the alert, with the way to the log of the task that failed."""
         self._log_at = partial(task_url, context["dag"].dag_id, context["run_id"])
@@ -85,6 +99,8 @@ class FailureNotifier(_RunNotifier):
 
 class VerdictNotifier(_RunNotifier):
     """Mail about what became of a candidate; a champion that just stays is no news."""
+
+    ends_run = True
 
     def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alerts of a run that ended well, if there is news."""
@@ -134,6 +150,12 @@ class FailedRollbackNotifier(_RunNotifier):
     def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert of a rollback that failed."""
         return [failed_rollback_alert(self.pipeline, run_id, workspace, links)]
+
+
+def _note(said: str, file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{said}\n")
 
 
 def _one(alert: Alert | None) -> Alerts:

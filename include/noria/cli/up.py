@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from noria.airflow.defaults import FORM_FIELDS, JOB_TOLD_TO_END, RETRAIN_SUFFIX
+from noria.airflow.defaults import FORM_FIELDS, JOB_TOLD_TO_END, MAIL_LOG, RETRAIN_SUFFIX
 from noria.errors import ExitCode, InputError, NoriaError, StorageError
 from noria.launcher.api import run_page
 from noria.launcher.component import tail
@@ -22,12 +22,13 @@ from noria.launcher.signals import SIGNALS
 from noria.launcher.stack import Stack
 from noria.mailbox import inbox
 from noria.pipeline import Pipeline, load_pipeline
-from noria.records import Decision, Failure, Report, Run
+from noria.records import Failure, Report, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
 
 DAG_SECONDS = 60.0
-MAIL_SECONDS = 20.0
+MAIL_SECONDS = 90.0
+"""A busy machine takes half a minute from the end of a run to the mail about it."""
 LOG_LINES = 25
 REPLACE_SECONDS = 30.0
 ELSEWHERE_SECONDS = 20.0
@@ -155,7 +156,7 @@ class _Session:
             self._explain(outcome)
         if report:
             self._console.print(f"report: {self._workspace.lake.url(report.html)}")
-        if wait_for_mail and self._mail_is_due(outcome, decision):
+        if wait_for_mail and self._pipeline.alerts.emails:
             self._wait_for_mail(stack)
         self._tell_mails()
         self._console.print(f"UI:     {run_page(stack.url, self._dag_id, self._run_id)}")
@@ -230,15 +231,15 @@ class _Session:
         if failure:
             self._console.print(f"\n{failure.stage}: {failure.message}")
 
-    def _mail_is_due(self, outcome: Outcome, decision: Decision | None) -> bool:
-        news = outcome.state != "success" or decision is None or decision.verdict != "keep"
-        return news and bool(self._pipeline.alerts.emails)
-
     def _wait_for_mail(self, stack: Stack) -> None:
-        """Alerts leave a few seconds after the run; ending Airflow before would lose them."""
+        """The end of a run is told some seconds later, by Airflow's DAG processor; ending it before would lose that."""
+        told = self._settings.log_file(self._pipeline.name, safe_run_id(self._run_id), MAIL_LOG)
         deadline = time.monotonic() + MAIL_SECONDS
-        while time.monotonic() < deadline and len(inbox.read(self._home)) == self._mails_told:
+        while not told.exists():
             stack.check()
+            if time.monotonic() > deadline:
+                self.tell(f"Airflow did not tell the end of the run within {MAIL_SECONDS:.0f} s; no mail will come")
+                return
             time.sleep(0.2)
 
 

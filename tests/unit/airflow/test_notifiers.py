@@ -1,5 +1,6 @@
 """What mails say: composed from records, and sent through a real SMTP server."""
 
+import contextlib
 import email
 import email.policy
 import html
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from noria.airflow.defaults import MAIL_LOG
 from noria.airflow.notifiers import (
     FailedRollbackNotifier,
     FailureNotifier,
@@ -175,6 +177,35 @@ def test_no_news_no_mail(
 ) -> None:
     done(workspace, run, "promote", decision(verdict, dry_run=dry_run))
     assert send(VerdictNotifier(students), workspace, monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "noted"),
+    [
+        (VerdictNotifier, "keep", "was told, if it is news"),
+        (FailureNotifier, None, "was told, if it is news"),
+        (VerdictNotifier, "half of it {", "could not be told"),
+        (WaitingNotifier, "keep", None),
+    ],
+)
+def test_that_the_end_of_a_run_was_told_is_noted(
+    kind: type[Any],
+    record: str | None,
+    noted: str | None,
+    workspace: Workspace,
+    run: Run,
+    students: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if record == "keep":
+        done(workspace, run, "promote", decision("keep"))
+    elif record:
+        workspace.lake.create(run_path("students", run.run_id, "promote"), record.encode())
+    with contextlib.suppress(ValueError):
+        send(kind(students), workspace, monkeypatch)
+    log = workspace.settings.log_file("students", run.run_id, MAIL_LOG)
+    assert log.exists() == (noted is not None)
+    assert noted is None or noted in log.read_text()
 
 
 def test_nobody_to_tell(workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
