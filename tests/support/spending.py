@@ -9,6 +9,7 @@ from noria.costs.usage import keep_usage
 from noria.records import JobUsage, Run, Usage
 from noria.workspace import Workspace
 
+Outcome = Literal["done", "failed", "killed"]
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 SHEET = """
 currency: EUR
@@ -23,22 +24,35 @@ def past(
     *,
     days_ago: float = 0,
     pipeline: str = "students",
-    ended: Literal["done", "failed", "killed"] = "done",
+    ended: Outcome = "done",
     **overrides: str,
 ) -> Run:
     """A run that has cost so much, nine tenths of it in training."""
     run = workspace.create_run("students", overrides={k.replace("__", "."): v for k, v in overrides.items()})
     at = workspace.clock() - timedelta(days=days_ago)
     for stage, share in (("ingest", 5), ("train", 90), ("promote", 5)):
-        usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=round(cost * 36 * share))
-        job = JobUsage(
-            pipeline=pipeline,
-            run_id=run.run_id,
-            stage=stage,
-            started_at=at,
-            finished_at=at,
-            outcome=ended if stage == "promote" else "done",
-            usage=usage,
+        _account(
+            workspace, run.run_id, pipeline, stage, at, cost * share / 100, ended if stage == "promote" else "done"
         )
-        keep_usage(job, workspace.lake)
     return run
+
+
+def spend(workspace: Workspace, run: Run, cost: float) -> None:
+    """A run has had its first job now, which has cost so much."""
+    _account(workspace, run.run_id, run.pipeline.name, "ingest", workspace.clock(), cost, "done")
+
+
+def _account(
+    workspace: Workspace, run_id: str, pipeline: str, stage: str, at: datetime, cost: float, outcome: Outcome
+) -> None:
+    usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=round(cost * 3600))
+    job = JobUsage(
+        pipeline=pipeline,
+        run_id=run_id,
+        stage=stage,
+        started_at=at,
+        finished_at=at,
+        outcome=outcome,
+        usage=usage,
+    )
+    keep_usage(job, workspace.lake)

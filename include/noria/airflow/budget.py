@@ -16,7 +16,7 @@ from noria.airflow.mail import tell
 from noria.airflow.notifiers import Alerts, Links, WaitingNotifier
 from noria.airflow.telling import errors_told
 from noria.alerts.budgets import asking_alert, exceeding_alert
-from noria.costs.budgets import Answer, Judgement, find_judgement, is_bounded, judge_run, keep_judgement
+from noria.costs.budgets import Answer, Judgement, deciding, find_judgement, is_bounded, judge_run, keep_judgement
 from noria.errors import NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import Pipeline
@@ -49,8 +49,8 @@ class BudgetNotifier(WaitingNotifier):
 class BudgetOperator(AskingOperator):
     """Create the run, and judge what it will cost before any job of it begins.
 
-    Where it breaks a bound, `budget.when_exceeded` says what happens: a mail, a question to people, or its end. The
-    judgement and the answer are kept as the run's `budget.json`. A task that is cleared judges anew; a yes stands.
+    Where it breaks a bound, `when_exceeded` of that budget says what happens: a mail, a question to people, or its end.
+    The judgement and the answer are kept as the run's `budget.json`. A task that is cleared judges anew; a yes stands.
 
     Args:
         pipeline: Its budget, or that of everything together, has a bound.
@@ -80,7 +80,7 @@ class BudgetOperator(AskingOperator):
             judgement = self._judge(run, workspace)
             if judgement.action != "approve" or judgement.may_begin:
                 return self._carry_out(judgement, run, workspace, context)
-            self._narrow(run, workspace)
+            self._narrow(judgement, run, workspace)
             now = workspace.clock()
             self.response_timeout = self.time_left(judgement.judged_at, now)
             if self.response_timeout <= timedelta(0):
@@ -98,10 +98,10 @@ class BudgetOperator(AskingOperator):
             AirflowFailException: It was a no, or something will not pass.
         """
         with self._step(context) as (run, workspace):
-            self._narrow(run, workspace)
+            judgement = find_judgement(run, workspace) or judge_run(run, workspace)
+            self._narrow(judgement, run, workspace)
         approved, by, reason = self.answer(context, event)
         with self._step(context) as (run, workspace):
-            judgement = find_judgement(run, workspace) or judge_run(run, workspace)
             answer = Answer(approved=approved, by=by, reason=reason, at=workspace.clock())
             return self._answered(judgement, answer, run, workspace, context)
 
@@ -110,9 +110,7 @@ class BudgetOperator(AskingOperator):
         before = find_judgement(run, workspace)
         if before and (before.may_begin if before.answer else before.action == "approve"):
             return before
-        judgement = judge_run(run, workspace)
-        keep_judgement(judgement, run, workspace)
-        return judgement
+        return judge_run(run, workspace)
 
     def _answered(self, judgement: Judgement, answer: Answer, run: Run, workspace: Workspace, context: Context) -> str:
         answered = judgement.model_copy(update={"answer": answer})
@@ -138,9 +136,9 @@ class BudgetOperator(AskingOperator):
         except Exception as error:
             self.log.warning("the mail about the budget was not sent: %s", error)
 
-    def _narrow(self, run: Run, workspace: Workspace) -> None:
-        """A run may name fewer people and a shorter time than the folder, which this task was made from."""
-        budget = workspace.budget(run)
+    def _narrow(self, judgement: Judgement, run: Run, workspace: Workspace) -> None:
+        """Whom the broken budget names and how long: not always that of the folder, which this task was made from."""
+        budget = deciding(judgement, run, workspace)
         self.allow(budget.approvers, budget.timeout_hours)
 
     @contextlib.contextmanager

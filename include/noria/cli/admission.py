@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 from noria.cli.hand import stated, user
-from noria.costs.budgets import Answer, Judgement, is_bounded, judge_run, keep_judgement
+from noria.costs.budgets import Answer, Judgement, deciding, is_bounded, judge_run, keep_judgement
 from noria.costs.sheet import load_sheet
 from noria.errors import BudgetError, InputError, NoriaError
 from noria.jobs.runner import keep_failure
@@ -61,7 +61,7 @@ def _judged(run: Run, workspace: Workspace, console: Console, reason: str | None
     judgement = judge_run(run, workspace)
     if judgement.action == "approve":
         judgement = _asked(judgement, run, workspace, console, reason)
-    keep_judgement(judgement, run, workspace)
+        keep_judgement(judgement, run, workspace)
     if not judgement.may_begin:
         raise _refusal(judgement)
     return judgement
@@ -78,11 +78,11 @@ def _asked(judgement: Judgement, run: Run, workspace: Workspace, console: Consol
             return judgement.model_copy(update={"answer": declined})
     if reason is None:
         return judgement
-    approvers = workspace.budget(run).approvers
+    approvers = deciding(judgement, run, workspace).approvers
     if approvers and user() not in approvers:
         raise InputError(
             f"{user()} may not let a run of {run.pipeline.name} break its budget",
-            expected=f"one of {', '.join(approvers)} (budget.approvers)",
+            expected=f"one of {', '.join(approvers)} (approvers of the budget)",
         )
     answer = Answer(approved=True, by=user(), reason=stated(reason), at=workspace.clock())
     return judgement.model_copy(update={"answer": answer})

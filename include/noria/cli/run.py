@@ -2,8 +2,8 @@
 
 Where people are asked for approval, the run ends with a candidate that waits for `noria promote`.
 
-A run that would break its budget is told of, asked about on the terminal, or ended before its first job, as
-`budget.when_exceeded` says.
+A run that would break a budget is told of, asked about on the terminal, or ended before its first job, as
+`when_exceeded` of that budget says.
 
 Exit code: 0 promoted, waiting or the champion kept, 2 bad input or usage, 3 candidate rejected, 4 data failed
 validation, 1 anything else.
@@ -27,6 +27,7 @@ from rich.console import Console
 from noria.azure import CONNECTIONS
 from noria.cli.admission import FLAG, admit, check_sheet
 from noria.compute.process import JobProcess
+from noria.costs.held import release
 from noria.costs.of_run import run_use
 from noria.errors import BusyError, ExitCode, InputError, NoriaError
 from noria.jobs.runner import run_job
@@ -83,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
                 if args.json:
                     print(json.dumps(_result(run, workspace, 0.0, error)))  # noqa: T201
                 raise
-            return _run_stages(run, workspace, console, as_json=args.json)
+            try:
+                return _run_stages(run, workspace, console, as_json=args.json)
+            finally:
+                release(run, workspace)
     except Timeout:
         raise BusyError(
             f"another run of {args.name!r} is in progress in {settings.home}",

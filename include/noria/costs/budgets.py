@@ -6,6 +6,7 @@ bound is reached already is broken by any run.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,12 +14,14 @@ from typing import Literal
 
 from noria.costs import focus
 from noria.costs.estimate import Estimate, estimate_run
+from noria.costs.held import LOCK, held, hold, release
 from noria.costs.of_run import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.sheet import PriceSheet, TotalBudget, load_sheet
 from noria.costs.table import open_costs
 from noria.errors import BudgetError, SpecError
-from noria.pipeline import Budget
+from noria.pipeline import Budget, budget_of
+from noria.pipeline.budget import WHEN_EXCEEDED
 from noria.records import Record, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
@@ -49,18 +52,21 @@ class BoundUse(Record):
     limit: Decimal
     spent: Decimal
     """In the period, before the run."""
+    held: Decimal = Decimal()
+    """What other runs, which are under way, are still going to cost."""
     expected: Decimal
     """In the period, with the run."""
 
     @property
     def is_broken(self) -> bool:
         """Whether the run would cost more than is left, or nothing is left."""
-        return self.expected > self.limit or self.spent >= self.limit
+        return self.expected > self.limit or self.spent + self.held >= self.limit
 
     def words(self, currency: str) -> str:
         """In one sentence."""
         where = f"budget.{self.key} of {self.pipeline}" if self.pipeline else f"total.{self.key} of the price sheet"
-        spent = "" if self.key == "per_run" else f" {money(self.spent, currency)} of it are spent, and"
+        held = f", {money(self.held, currency)} are held for other runs under way" if self.held else ""
+        spent = "" if self.key == "per_run" else f" {money(self.spent, currency)} of it are spent{held}, and"
         over = self.expected - self.limit
         more = f", {money(over, currency)} more than that" if over > 0 else ""
         would = f"{_PERIODS[self.key]} would cost {money(self.expected, currency)} with this run{more}"
@@ -115,33 +121,55 @@ class Judgement(Record):
 
 
 def judge_run(run: Run, workspace: Workspace) -> Judgement:
-    """Judge a run by its own budget, that of its folder now, and that of everything together.
+    """Judge a run by its own budget, that of its folder now, and that of everything together; and keep that.
+
+    One is judged at a time, and what it will cost is held for it from then on if it may begin.
 
     Raises:
         SpecError: The price sheet, or the folder's pipeline.yaml, is wrong.
         StorageError: What was spent cannot be read.
+        BusyError: Others are being judged all the time.
     """
     sheet = load_sheet(workspace.settings.costs_file)
-    budget, day = workspace.budget(run), today(workspace)
-    own, whole = spent(workspace, sheet, run.pipeline.name, day), spent(workspace, sheet, None, day)
+    name, budget, day = run.pipeline.name, workspace.budget(run), today(workspace)
     estimate = estimate_run(run, workspace, sheet)
-    bounds = (*_uses(run.pipeline.name, budget, own, estimate), *_uses(None, sheet.total, whole, estimate))
-    others = f"Charges in {', '.join(whole.others)} are not counted: the budgets are in {sheet.currency}."
-    return Judgement(
-        action=judge(budget, bounds),
-        judged_at=workspace.clock(),
-        estimate=estimate,
-        bounds=bounds,
-        notes=(others,) if whole.others else (),
-    )
+    with workspace.lake.lock(LOCK):
+        under_way = held(workspace, sheet, run)  # before what is spent: who ends in between counts rather twice
+        own, whole = spent(workspace, sheet, name, day), spent(workspace, sheet, None, day)
+        bounds = (
+            *_uses(name, budget, own, under_way.get(name, Decimal()), estimate),
+            *_uses(None, sheet.total, whole, sum(under_way.values(), Decimal()), estimate),
+        )
+        others = f"Charges in {', '.join(whole.others)} are not counted: the budgets are in {sheet.currency}."
+        judgement = Judgement(
+            action=judge(budget, sheet.total, bounds),
+            judged_at=workspace.clock(),
+            estimate=estimate,
+            bounds=bounds,
+            notes=(others,) if whole.others else (),
+        )
+        keep_judgement(judgement, run, workspace)
+    return judgement
 
 
-def judge(budget: Budget, bounds: tuple[BoundUse, ...]) -> Action:
-    """What becomes of a run with these bounds. One of everything together only warns."""
-    broken = [bound for bound in bounds if bound.is_broken]
-    if any(bound.pipeline is not None for bound in broken):
-        return budget.when_exceeded
-    return "warn" if broken else "within"
+def judge(budget: Budget, total: TotalBudget, bounds: tuple[BoundUse, ...]) -> Action:
+    """What becomes of a run with these bounds: the strictest of what its own budget and that of everything say."""
+    broken = {bound.pipeline is None for bound in bounds if bound.is_broken}
+    actions = [(total if is_total else budget).when_exceeded for is_total in broken]
+    return max(actions, key=WHEN_EXCEEDED.index) if actions else "within"
+
+
+def deciding(judgement: Judgement, run: Run, workspace: Workspace) -> Budget:
+    """Whom to ask about a run, and how long: as the budgets say that it breaks and that ask; of two what both say.
+
+    Raises:
+        SpecError: The price sheet, or the folder's pipeline.yaml, is wrong.
+    """
+    own = workspace.budget(run)
+    total = Budget.model_validate(load_sheet(workspace.settings.costs_file).total.model_dump())
+    broken = {bound.pipeline is None for bound in judgement.broken}
+    asking = [total if is_total else own for is_total in broken]
+    return functools.reduce(budget_of, [budget for budget in asking if budget.when_exceeded == "approve"] or [own])
 
 
 def is_bounded(budget: Budget, settings: Settings) -> bool:
@@ -188,8 +216,13 @@ def find_judgement(run: Run, workspace: Workspace) -> Judgement | None:
 
 
 def keep_judgement(judgement: Judgement, run: Run, workspace: Workspace) -> str:
-    """Keep it beside the run's records; its lake path."""
+    """Keep it beside the run's records, and hold what the run will cost if it may begin; its lake path."""
     workspace.lake.replace(_path(run), to_json(judgement))
+    cost = judgement.estimate.cost
+    if judgement.may_begin and cost is not None:
+        hold(run, cost, judgement.estimate.currency, workspace)
+    else:
+        release(run, workspace)
     return _path(run)
 
 
@@ -197,13 +230,16 @@ def _path(run: Run) -> str:
     return run_path(run.pipeline.name, run.run_id, JUDGEMENT)
 
 
-def _uses(name: str | None, budget: Budget | TotalBudget, so_far: Spent, estimate: Estimate) -> Iterator[BoundUse]:
-    periods: tuple[tuple[BoundKey, Decimal], ...] = (
-        ("per_run", Decimal()),
-        ("per_day", so_far.day),
-        ("per_month", so_far.month),
+def _uses(
+    name: str | None, budget: Budget | TotalBudget, so_far: Spent, under_way: Decimal, estimate: Estimate
+) -> Iterator[BoundUse]:
+    periods: tuple[tuple[BoundKey, Decimal, Decimal], ...] = (
+        ("per_run", Decimal(), Decimal()),
+        ("per_day", so_far.day, under_way),
+        ("per_month", so_far.month, under_way),
     )
-    for key, before in periods:
+    for key, before, others in periods:
         if (limit := getattr(budget, key, None)) is not None:
-            after = before + (estimate.cost or 0)
-            yield BoundUse(pipeline=name, key=key, limit=Decimal(str(limit)), spent=before, expected=after)
+            after = before + others + (estimate.cost or 0)
+            bound = Decimal(str(limit))
+            yield BoundUse(pipeline=name, key=key, limit=bound, spent=before, held=others, expected=after)

@@ -13,8 +13,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from noria.pipeline import load_model
+from noria.pipeline.alerts import EmailAddress
 from noria.pipeline.base import ContradictionError, Model
-from noria.pipeline.budget import Money
+from noria.pipeline.budget import Exceeding, Money, contradictions
 
 Price = Annotated[Decimal, Field(ge=0, max_digits=20, decimal_places=12, allow_inf_nan=False)]
 
@@ -72,22 +73,23 @@ class RequestPrice(Priced):
     per_10000_writes: Price = Field(description="For 10,000 requests that write.")
 
 
-class TotalBudget(Model):
-    """Bounds on what everything together may cost; they warn."""
+class TotalBudget(Exceeding):
+    """Bounds on what everything together may cost, and what happens to a run whose estimate breaks one."""
 
     per_day: Money | None = Field(None, description="The most that a day (UTC) may cost.")
     per_month: Money | None = Field(None, description="The most that a calendar month (UTC) may cost.")
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether there is any bound."""
-        return self.per_day is not None or self.per_month is not None
+    @model_validator(mode="after")
+    def _is_meant(self) -> TotalBudget:
+        if found := list(contradictions(self)):
+            raise ContradictionError(found)
+        return self
 
 
 class CostMails(Model):
     """Who gets the nightly cost report."""
 
-    emails: tuple[Annotated[str, Field(pattern=r"^[^@\s,;]+@[^@\s,;]+$")], ...] = Field((), description="Addresses.")
+    emails: tuple[EmailAddress, ...] = Field((), description="Addresses.")
 
 
 class PriceSheet(Model):

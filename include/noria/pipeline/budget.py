@@ -15,12 +15,9 @@ WHEN_EXCEEDED = ("warn", "approve", "stop")
 """The mildest first."""
 
 
-class Budget(Model):
-    """Bounds on a pipeline's cost, and what happens to a run whose estimate breaks one."""
+class Exceeding(Model):
+    """What happens to a run whose estimate breaks a bound."""
 
-    per_run: Money | None = Field(None, description="The most that one run may cost.")
-    per_day: Money | None = Field(None, description="The most that all runs of a day (UTC) may cost.")
-    per_month: Money | None = Field(None, description="The most that all runs of a calendar month (UTC) may cost.")
     when_exceeded: Literal["warn", "approve", "stop"] = Field(
         "warn",
         description="What becomes of a run whose estimate breaks the budget, before its first job: a mail, a question "
@@ -36,14 +33,27 @@ class Budget(Model):
     @property
     def is_bounded(self) -> bool:
         """Whether there is any bound."""
-        return any(bound is not None for bound in (self.per_run, self.per_day, self.per_month))
+        return any(True for _ in _bounds(self))
 
 
-def contradictions(budget: Budget) -> Iterator[tuple[Location, str]]:
+class Budget(Exceeding):
+    """Bounds on a pipeline's cost, and what happens to a run whose estimate breaks one."""
+
+    per_run: Money | None = Field(None, description="The most that one run may cost.")
+    per_day: Money | None = Field(None, description="The most that all runs of a day (UTC) may cost.")
+    per_month: Money | None = Field(None, description="The most that all runs of a calendar month (UTC) may cost.")
+
+
+def contradictions(budget: Exceeding) -> Iterator[tuple[Location, str]]:
     """What cannot be meant: a run that may cost more than its day, a day more than its month."""
     yield from repeated(("approvers",), budget.approvers)
-    bounds = [(key, getattr(budget, key)) for key in ("per_run", "per_day", "per_month")]
-    given = [(key, bound) for key, bound in bounds if bound is not None]
-    for (key, smaller), (longer, larger) in itertools.pairwise(given):
+    for (key, smaller), (longer, larger) in itertools.pairwise(_bounds(budget)):
         if smaller > larger:
             yield (key,), f"{smaller:g} is more than {longer} allows ({larger:g})"
+
+
+def _bounds(budget: Exceeding) -> Iterator[tuple[str, float]]:
+    """Those that are set, the shortest period first."""
+    for key in ("per_run", "per_day", "per_month"):
+        if (bound := getattr(budget, key, None)) is not None:
+            yield key, bound

@@ -79,7 +79,7 @@ def test_without_a_terminal_people_are_asked_by_a_flag(workspace: Workspace, mon
     assert try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}", "the fair is tomorrow")[1] is True
     with pytest.raises(InputError, match="the reason is empty"):
         try_to_begin(workspace, "{per_run: 9, when_exceeded: approve}", " ")
-    with pytest.raises(InputError, match=r"expected one of anna \(budget\.approvers\)"):
+    with pytest.raises(InputError, match=r"expected one of anna \(approvers of the budget\)"):
         try_to_begin(workspace, "{per_run: 9, when_exceeded: approve, approvers: [anna]}", "why not")
     with pytest.raises(BudgetError):
         try_to_begin(workspace, "{per_run: 9, when_exceeded: stop}", "a stop is a stop")

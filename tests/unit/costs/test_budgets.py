@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from noria.costs.budgets import BoundUse, judge_run, spent
+from noria.costs.budgets import BoundUse, Judgement, deciding, judge_run, spent
 from noria.costs.estimate import estimate_run
 from noria.costs.metering import meter_days
 from noria.costs.sheet import load_sheet
 from noria.pipeline import Budget, budget_of
+from noria.records import Run
 from noria.settings import Settings
-from noria.workspace import Workspace
-from tests.support.spending import NOON, SHEET, past
+from noria.workspace import Workspace, run_path
+from tests.support.spending import NOON, SHEET, past, spend
 
 World = Callable[..., Workspace]
 
@@ -116,11 +119,80 @@ def test_what_is_unknown_stops_nothing_unless_nothing_is_left(world: World) -> N
     assert "5.00 EUR of it are spent" in said and "No job has run. Raise the bound" in said
 
 
-def test_a_bound_on_everything_warns(world: World) -> None:
-    workspace = world(f"{SHEET}total: {{ per_day: 20 }}\n")
+@pytest.mark.parametrize(
+    ("own", "total", "action"),
+    [
+        ("{}", "", "warn"),
+        ("{}", ", when_exceeded: stop", "stop"),
+        ("{per_run: 1, when_exceeded: approve}", ", when_exceeded: stop", "stop"),
+        ("{per_run: 1, when_exceeded: approve}", "", "approve"),
+        ("{per_run: 90, when_exceeded: stop}", ", when_exceeded: approve", "approve"),
+    ],
+)
+def test_the_strictest_of_the_budgets_that_are_broken_holds(world: World, own: str, total: str, action: str) -> None:
+    workspace = world(f"{SHEET}total: {{ per_day: 20 {total} }}\n")
+    past(workspace, 10)
     past(workspace, 30, pipeline="others", ended="failed")
-    found = judge_run(workspace.create_run("students"), workspace)
-    assert found.action == "warn" and "total.per_day of the price sheet is 20.00 EUR" in found.sentences[1]
+    found = judge_run(workspace.create_run("students", overrides={"budget": own}), workspace)
+    assert found.action == action and "total.per_day of the price sheet is 20.00 EUR" in " ".join(found.sentences)
+
+
+def test_those_are_asked_whom_the_broken_budgets_name(world: World) -> None:
+    total = "when_exceeded: approve, approvers: [berta, carla], timeout_hours: 4"
+    workspace = world(f"{SHEET}total: {{ per_day: 20, {total} }}\n")
+    past(workspace, 30)
+
+    def asked(own: str) -> tuple[tuple[str, ...], float]:
+        run = workspace.create_run("students", overrides={"budget": own})
+        budget = deciding(judge_run(run, workspace), run, workspace)
+        return budget.approvers, budget.timeout_hours
+
+    approve = "when_exceeded: approve, approvers: [anna, berta], timeout_hours: 9"
+    assert asked(f"{{per_run: 90, {approve}}}") == (("berta", "carla"), 4)
+    assert asked(f"{{per_run: 9, {approve}}}") == (("berta",), 4), "both have to agree"
+    assert asked("{per_run: 9, approvers: [anna]}") == (("berta", "carla"), 4), "its own budget only warns"
+    workspace.settings.costs_file.write_text(SHEET)
+    assert asked(f"{{per_run: 9, {approve}}}") == (("anna", "berta"), 9)
+
+
+def test_runs_under_way_are_held_until_they_end(world: World) -> None:
+    workspace = world(f"{SHEET}total: {{ per_day: 15, when_exceeded: stop }}\n")
+    for _ in range(3):
+        past(workspace, 10, days_ago=2)
+
+    def judged(**budget: str) -> tuple[Run, Judgement]:
+        run = workspace.create_run("students", overrides=budget)
+        return run, judge_run(run, workspace)
+
+    first, found = judged()
+    assert found.action == "within" and judge_run(first, workspace).action == "within", "it is not in its own way"
+    _, second = judged()
+    assert second.action == "stop"
+    assert "0.00 EUR of it are spent, 10.00 EUR are held for other runs under way, and" in second.sentences[1]
+    assert "would cost 20.00 EUR with this run, 5.00 EUR more" in second.sentences[1]
+    _, own = judged(budget="{per_day: 15}")
+    assert [b.pipeline for b in own.broken] == ["students", None], "one that was stopped holds nothing"
+
+    spend(workspace, first, 4)
+    assert [(b.spent, b.held) for b in judged()[1].bounds] == [(4, 6)], "what it has used is no longer held"
+    workspace.lake.create(run_path("students", first.run_id, "report"), b"{}")
+    assert [(b.spent, b.held) for b in judged()[1].bounds] == [(4, 0)]
+    assert judged()[1].action == "stop", "that one may begin, and is held"
+    (held,) = workspace.lake.list("budgets/held")
+    later = replace(workspace, clock=lambda: NOON + timedelta(days=1, seconds=1))
+    last = judge_run(workspace.create_run("students"), later)
+    assert [b.held for b in last.bounds] == [0], "one that has left no report for a day was killed"
+    assert held not in workspace.lake.list("budgets/held")
+
+
+def test_of_runs_that_begin_at_once_those_are_let_through_that_there_is_money_for(world: World) -> None:
+    workspace = world(f"{SHEET}total: {{ per_day: 25, when_exceeded: stop }}\n")
+    for _ in range(3):
+        past(workspace, 10, days_ago=2)
+    runs = [workspace.create_run("students") for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        actions = [found.action for found in pool.map(lambda run: judge_run(run, workspace), runs)]
+    assert sorted(actions) == ["stop", "stop", "within", "within"]
 
 
 def test_a_run_may_not_loosen_its_folder() -> None:
