@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from noria.costs import focus
@@ -127,7 +128,12 @@ def test_what_has_no_price_costs_nothing_and_says_so(workspace: Workspace, keep:
     rows = metered_rows(workspace, DAY, SHEET)
     (row,) = rows.to_pylist()
     assert (row["BilledCost"], row["ListUnitPrice"], row["PricingQuantity"]) == (0, None, 1)
-    assert findings(rows) == ["no price for azureml/Standard_X: its use costs nothing in the estimates"]
+    (found,) = findings(rows)
+    assert found.startswith("No price for azureml/Standard_X since 2026-02-10: its use costs nothing in the estimates;")
+    keep(stage="report")
+    priced_only = metered_rows(workspace, DAY, SHEET).filter(pc.is_valid(pc.field("ListUnitPrice")))
+    assert priced_only.num_rows == 1
+    assert findings(priced_only) == []
 
 
 def test_what_is_stored_costs_its_share_of_the_month(workspace: Workspace) -> None:
