@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from noria.errors import SpecError
+from noria.pipeline.alerts import ADDRESS
 from noria.pipeline.base import NAME_PATTERN, ContradictionError, Location, Model
 from noria.pipeline.source import hide_credentials
 
 _PATTERNS = {
     NAME_PATTERN: "a small letter, then small letters, digits and _",
     r"^expect_[a-z0-9_]+$": "a Great Expectations name in snake case, such as expect_column_mean_to_be_between",
-    r"^[^@\s,;]+@[^@\s,;]+$": "one mail address",
+    ADDRESS: "one mail address in ASCII, such as anna@example.org",
     r"^https?://[^/\s]+/?.*$": "an https:// URL",
     r"^[0-9a-f]{64}$": "64 hex digits in small letters",
     r"^[A-Za-z0-9_.-]+$": "a name of letters, digits, '_', '.' and '-'",
