@@ -11,11 +11,13 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from noria.airflow.connections import azure_connections
-from noria.airflow.links import run_url, task_url
+from noria.airflow.defaults import APPROVE_TASK, BUDGET_TASK
+from noria.airflow.links import approval_url, run_url, task_url
 from noria.airflow.mail import tell
-from noria.alerts.late import late_alert
+from noria.alerts.late import asks_people, late_alert
 from noria.errors import NoriaError
 from noria.pipeline import Alerts, Pipeline
+from noria.records import BEFORE_STAGES
 from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
 
@@ -60,6 +62,9 @@ def _tell_late(pipeline: str, policy: Alerts, dag_run: dict[str, Any]) -> None:
         run = None
     begun = datetime.fromisoformat(dag_run["queued_at"])
     links = [("Run", run_url(dag_id, run_id))]
+    if run and (asks := asks_people(run, workspace)):
+        task_id = BUDGET_TASK if asks == BEFORE_STAGES else APPROVE_TASK
+        links.insert(0, ("Approve or decline", approval_url(dag_id, run_id, task_id)))
     alert = late_alert(pipeline, key, workspace, run=run, minutes=policy.deadline_minutes, begun=begun, links=links)
     if alert.log_stage:
         task = (f"Log of {alert.log_stage}", task_url(dag_id, run_id, alert.log_stage))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from email.message import EmailMessage
 from types import TracebackType
@@ -28,9 +29,14 @@ SENDER = "noria@localhost"
 
 
 class SmtpServer:
-    """The server of the connection `smtp_default` for the length of a context; it is called at the first mail."""
+    """The server of the connection `smtp_default` for the length of a context; it is called at the first mail.
 
-    def __init__(self) -> None:
+    Args:
+        patience_seconds: How long the server may keep silent, at most; the connection's `timeout` may say less.
+    """
+
+    def __init__(self, patience_seconds: float = 30.0) -> None:
+        self._patience_seconds = patience_seconds
         self._hook: SmtpHook | None = None
 
     def __enter__(self) -> SmtpServer:
@@ -50,7 +56,7 @@ class SmtpServer:
             OSError: The server cannot be reached, or does not take the mail (`smtplib.SMTPException`).
         """
         if self._hook is None:
-            self._hook = _connect()
+            self._hook = _connect(self._patience_seconds)
         sender = self._hook.from_email or SENDER
         message["From"] = sender
         # The hook's own method makes no plain text part.
@@ -58,8 +64,17 @@ class SmtpServer:
         return refused
 
 
-def _connect() -> SmtpHook:
+def _connect(patience_seconds: float) -> SmtpHook:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    class OneTry(SmtpHook):
+        """The outbox tries again; the hook by itself would hold its caller up six times as long."""
+
+        smtp_retry_limit = 0
+
+        @property
+        def timeout(self) -> float:
+            return min(float(super().timeout), patience_seconds)
 
     try:
         BaseHook.get_connection(SMTP_CONNECTION)
@@ -69,16 +84,68 @@ def _connect() -> SmtpHook:
             expected="an Airflow connection of that id",
             remedy="Mails wait for it; see docs/operations.md.",
         ) from None
-    return SmtpHook(smtp_conn_id=SMTP_CONNECTION).get_conn()
+    return OneTry(smtp_conn_id=SMTP_CONNECTION).get_conn()
+
+
+class Allowance:
+    """So many seconds of a while that something may take, all calls of a process together.
+
+    Args:
+        seconds: How many.
+        window_seconds: How long the while is.
+    """
+
+    def __init__(self, seconds: float, window_seconds: float) -> None:
+        self._seconds, self._window_seconds = seconds, window_seconds
+        self._begun, self._left = -window_seconds, seconds
+
+    @property
+    def left_seconds(self) -> float:
+        """What is left of it."""
+        if time.monotonic() - self._begun >= self._window_seconds:
+            self._begun, self._left = time.monotonic(), self._seconds
+        return self._left
+
+    def take(self, seconds: float) -> None:
+        """Count what something took."""
+        self._left -= seconds
+
+
+SENDING = Allowance(seconds=15.0, window_seconds=60.0)
+"""The DAG processor is killed 50 s after it began a batch of callbacks, and with it those that have not had their turn:
+what is left is sent by the DAG `send_alerts`."""
+PATIENCE_SECONDS = 8.0
+"""How long a callback waits for a server that keeps silent."""
 
 
 def tell(alerts: Sequence[Alert], policy: Alerts, workspace: Workspace) -> Delivered:
-    """Put alerts into the outbox and send what is due; what the outbox cannot take is sent without it."""
-    with SmtpServer() as server:
+    """Put alerts into the outbox, and send what is due as long as a callback may take.
+
+    What the outbox cannot take is sent without it.
+
+    Raises:
+        StorageError: The outbox cannot be used.
+    """
+    with SmtpServer(PATIENCE_SECONDS) as server:
         for alert in alerts:
             try:
                 post(alert, policy.emails, policy, workspace)
             except NoriaError as error:
                 log.warning("the outbox cannot be used, so a mail is sent without: %s", error)
-                server.send(to_message(alert, policy.emails), policy.emails)
-        return deliver(workspace, server.send)
+                _send_alone(alert, policy.emails, server)
+        begun, left = time.monotonic(), SENDING.left_seconds
+        if left <= 0:
+            return Delivered()
+        try:
+            return deliver(workspace, server.send, seconds=min(left, 10.0))
+        finally:
+            SENDING.take(time.monotonic() - begun)
+
+
+def _send_alone(alert: Alert, recipients: Sequence[str], server: SmtpServer) -> None:
+    """Send what nobody keeps; whatever comes of it, the next one has its turn."""
+    try:
+        if refused := server.send(to_message(alert, recipients), recipients):
+            log.error("mail “%s” is lost to %s", alert.subject, dict(refused))
+    except Exception as error:
+        log.error("mail “%s” is lost: %s: %s", alert.subject, type(error).__name__, error)

@@ -20,10 +20,11 @@ from noria.airflow.defaults import APPROVE_TASK, MAIL_LOG
 from noria.airflow.links import approval_url, data_docs_url, report_url, run_url, task_url
 from noria.airflow.mail import tell
 from noria.airflow.pages import find_pages
-from noria.alerts import Alert
+from noria.alerts import Alert, Kind
 from noria.alerts.failures import failure_alert
 from noria.alerts.outbox import over
 from noria.alerts.verdicts import failed_rollback_alert, forced_alerts, rollback_alert, verdict_alert, waiting_alert
+from noria.costs.budgets import find_judgement
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline
 from noria.records import Rollback, Run
@@ -109,9 +110,14 @@ class VerdictNotifier(_RunNotifier):
         return [*forced_alerts(run, workspace, links), *_one(verdict_alert(run, workspace, links))]
 
     def settle(self, run: Run | None, workspace: Workspace) -> None:
-        """A run that ended well ends what was told of failed ones; without that it ends after a day."""
+        """A run that ended well ends what was told of failed ones; without that it ends after a day.
+
+        So does one within its budget for those that were stopped.
+        """
+        kinds: list[Kind] = ["failed run", "failed validation", "late run"]
         with contextlib.suppress(NoriaError):
-            over(self.pipeline, ("failed run", "failed validation", "late run"), workspace)
+            judgement = find_judgement(run, workspace) if run else None
+            over(self.pipeline, kinds if judgement and judgement.broken else [*kinds, "budget"], workspace)
 
 
 class WaitingNotifier(_RunNotifier):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from decimal import Decimal
 
 from noria.alerts.alert import Alert, Links
@@ -19,7 +18,6 @@ from noria.workspace import Workspace
 
 OWNER = "costs"
 """Stands where a pipeline's name would, in mails about everything together."""
-_MARKS = {50: "half", 80: "most", 100: "all"}
 _SEVERITIES: dict[int, AlertSeverity] = {50: "info", 80: "warning", 100: "error"}
 
 
@@ -51,13 +49,16 @@ def asking_alert(run: Run, judgement: Judgement, links: Links) -> Alert:
     )
 
 
-def stopped_alert(run: Run, failure: Failure, links: Links) -> Alert:
-    """A run that was ended before its first job."""
+def stopped_alert(run: Run, failure: Failure, judgement: Judgement | None, links: Links) -> Alert:
+    """A run that its budget, or a person, has ended before its first job."""
+    by_itself = judgement is not None and judgement.answer is None
     headline, _, rest = failure.message.partition(". ")
     return Alert(
         run.pipeline.name,
         f"the run was stopped before its first job: {headline}",
         kind="budget",
+        # The same bounds again are no news; each answer is.
+        cause=f"stopped: {_bounds(judgement)}" if judgement and by_itself else f"run {run.run_id}",
         run_id=run.run_id,
         log_stage=failure.stage,
         details=[rest] if rest else [],
@@ -70,9 +71,6 @@ def budget_alert(notice: BudgetNotice, links: Links) -> Alert:
     whose = notice.pipeline or OWNER
     limit, forecast = money(notice.limit, notice.currency), notice.forecast
     period = "day" if notice.key == "per_day" else "month"
-    at = date.fromisoformat(notice.period if period == "day" else f"{notice.period}-01")
-    # The outbox folds causes that differ in digits only.
-    when = f"{at:%A}" if period == "day" else f"{at:%B}"
     is_spent = notice.kind == "spent"
     amount = notice.spent if is_spent else forecast.total
     word = "are spent" if is_spent else "will be spent by its end"
@@ -88,7 +86,7 @@ def budget_alert(notice: BudgetNotice, links: Links) -> Alert:
         f"{money(amount, notice.currency)} {word}, {_percent(amount, notice.limit)} of the budget for {notice.period}",
         kind="budget",
         severity=_severity(notice),
-        cause=f"{notice.kind} {_MARKS[notice.percent]} of {notice.key} {when}",
+        cause=f"{notice.kind} {notice.percent} % of {notice.key} {limit} {notice.period}",
         details=[*details, f"The bound is {place}. What happens to runs that break it: budget.when_exceeded."],
         links=links,
     )
@@ -103,7 +101,7 @@ def anomaly_alert(notice: AnomalyNotice, links: Links) -> Alert:
         f"{odd.day} cost {money(odd.cost, currency)}, {money(abs(odd.excess), currency)} {word} than usual",
         kind="cost anomaly",
         severity="warning",
-        cause=f"{word} than usual on {odd.day:%A}",
+        cause=f"{word} than usual on {odd.day}",
         details=[f"Usual is {money(odd.usual, currency)}, the median of {odd.likeness}."],
         header=("Part", "That day", "Usually"),
         rows=[(part.name, money(part.cost, currency), money(part.usual, currency)) for part in notice.parts],
@@ -119,7 +117,7 @@ def currency_alert(notice: CurrencyNotice, links: Links) -> Alert:
         f"{kind} in {notice.currency} are held against no budget",
         kind="budget",
         severity="warning",
-        cause=f"{kind} in {notice.currency} from {notice.first:%B}",
+        cause=f"{kind} in {notice.currency} from {notice.first:%Y-%m}",
         details=[notice.words],
         links=links,
     )

@@ -21,10 +21,15 @@ def digest_alert(news: Sequence[News]) -> Alert:
         severity=max(still, key=SEVERITIES.index, default="info"),
         good=not still,
         sections=[(f"{item.pipeline}: {item.happened}", _lines(item)) for item in ranked],
-        links=[
-            (f"{item.pipeline}, {_time(seen.at)}", seen.url) for item in ranked for seen in item.occurrences if seen.url
-        ],
+        links=_links(ranked),
     )
+
+
+def _links(news: Sequence[News]) -> list[tuple[str, str]]:
+    """Where each led to, and its runs; what several lead to is said once."""
+    labels = {url: f"{item.pipeline}, {label}" for item in reversed(news) for label, url in item.links}
+    runs = [(f"{item.pipeline}, {_time(seen.at)}", seen.url) for item in news for seen in item.occurrences if seen.url]
+    return [*((label, url) for url, label in reversed(labels.items())), *runs]
 
 
 def _pipelines(news: Sequence[News]) -> str:
@@ -44,7 +49,7 @@ def _lines(item: News) -> list[str]:
     if item.times > 1:
         seen = f"{_often(item.times)}, first {seen}, last {_time(item.last_at)} UTC"
     over = [f"Over since {_time(item.over_at)} UTC."] if item.over_at else []
-    return [f"{item.kind}, {item.level}: {seen}", *over]
+    return [f"{item.kind}, {item.level}: {seen}", *over, *item.details]
 
 
 def _often(times: int) -> str:

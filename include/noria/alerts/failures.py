@@ -7,7 +7,8 @@ from pathlib import Path
 
 from noria.alerts.alert import Alert, Links, same
 from noria.alerts.budgets import stopped_alert
-from noria.errors import ExitCode
+from noria.costs.budgets import find_judgement
+from noria.errors import BudgetError, ExitCode
 from noria.records import BEFORE_STAGES, STAGES, Failure, Run, stages_of
 from noria.workspace import Workspace
 
@@ -30,7 +31,8 @@ def failure_alert(name: str, run_id: str, run: Run | None, workspace: Workspace,
         return Alert(name, happened, kind="failed run", run_id=run_id, links=links, log_stage=STAGES[0], log=log)
     failure = workspace.failure(run)
     stage = failure.stage if failure else unfinished_stage(run, workspace)
-    log = last_lines(workspace.settings.log_file(name, run_id, stage))
+    log_of = STAGES[0] if stage == BEFORE_STAGES else stage  # where the task before the stages tells its errors
+    log = last_lines(workspace.settings.log_file(name, run_id, log_of))
     if failure is None:
         return Alert(
             name,
@@ -42,8 +44,8 @@ def failure_alert(name: str, run_id: str, run: Run | None, workspace: Workspace,
             log_stage=stage,
             log=log,
         )
-    if failure.stage == BEFORE_STAGES:
-        return stopped_alert(run, failure, links)
+    if failure.error == BudgetError.__name__:
+        return stopped_alert(run, failure, find_judgement(run, workspace), links)
     if failure.exit_code == ExitCode.INVALID_DATA:
         return _invalid_alert(run, failure, workspace, links, log)
     return Alert(

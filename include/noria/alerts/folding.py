@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -26,13 +26,19 @@ R = TypeVar("R", bound=Record)
 _STAMP = "%Y%m%dT%H%M%S%f"
 
 
-def fold(lake: Lake, now: datetime) -> None:
+def fold(lake: Lake, now: datetime, confirm: Callable[[], None]) -> None:
     """Turn what arrived into letters that wait to be sent, and into counts.
 
     Each step leaves the files such that a process that takes over after a kill reaches the same end.
+
+    Args:
+        lake: Where they are.
+        now: The present time, in UTC.
+        confirm: Raises where another process may be folding by now.
     """
     for path in lake.list(CAUSES):
-        if _opened_at(path) + FOLD_FOR <= now:
+        if abs(now - _opened_at(path)) >= FOLD_FOR:  # or opened by a clock that was ahead
+            confirm()
             _close(lake, path, now, None)
     kinds: list[tuple[str, type[Over] | type[Letter]]] = [
         (path, Over if path.endswith(OVER) else Letter) for path in lake.list(ARRIVED)
@@ -40,6 +46,7 @@ def fold(lake: Lake, now: datetime) -> None:
     arrived = [(path, read) for path, kind in kinds if (read := read_or_put_aside(lake, path, kind))]
     for is_over, group in itertools.groupby(arrived, key=lambda pair: isinstance(pair[1], Over)):
         entries = list(group)
+        confirm()
         if is_over:
             _end(lake, [entry for _, entry in entries if isinstance(entry, Over)], now)
         else:

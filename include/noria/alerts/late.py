@@ -6,7 +6,8 @@ from datetime import datetime
 
 from noria.alerts.alert import Alert, Links
 from noria.alerts.failures import last_lines, unfinished_stage
-from noria.records import Run
+from noria.costs.budgets import find_judgement
+from noria.records import BEFORE_STAGES, STAGES, Run
 from noria.workspace import Workspace
 
 
@@ -31,8 +32,9 @@ def late_alert(
         begun: When it was queued, in UTC.
         links: Label and address.
     """
-    stage = unfinished_stage(run, workspace) if run else ""
-    where = f"is in {stage}" if stage else "has not begun"
+    asks = asks_people(run, workspace) if run else ""
+    stage = unfinished_stage(run, workspace) if run and not asks else ""
+    where = f"is in {stage}" if stage else "waits for people to answer" if asks else "has not begun"
     log = last_lines(workspace.settings.log_file(pipeline, run_id, stage)) if stage else ()
     return Alert(
         pipeline,
@@ -49,3 +51,13 @@ def late_alert(
         log_stage=stage,
         log=log,
     )
+
+
+def asks_people(run: Run, workspace: Workspace) -> str:
+    """Where a run waits for the answer of a person: before its stages, or in `release`; or nothing."""
+    stage = unfinished_stage(run, workspace)
+    if stage == STAGES[0]:
+        judgement = find_judgement(run, workspace)
+        return BEFORE_STAGES if judgement and judgement.action == "approve" and judgement.answer is None else ""
+    asked = workspace.asked(run) if stage == "release" else None
+    return stage if asked and asked.waiting and workspace.approval(run) is None else ""

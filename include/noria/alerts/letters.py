@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import Field
 
@@ -13,6 +13,10 @@ from noria.records.base import Record
 
 SHOWN_RUNS = 20
 """How many of the newest runs a digest links to."""
+LONGEST_PAUSE = timedelta(hours=1)
+"""Between two tries."""
+_LONGEST_QUIET = timedelta(hours=25)
+"""Quiet hours of a day when clocks are set back."""
 
 
 class Occurrence(Record):
@@ -31,6 +35,8 @@ class News(Record):
         times: How often it happened.
         over_at: When something said that it is over.
         occurrences: The newest ones, oldest first.
+        details: The sentences that explained it first.
+        links: Where the first one led to, but for the run.
     """
 
     key: str
@@ -43,6 +49,8 @@ class News(Record):
     last_at: datetime
     over_at: datetime | None = None
     occurrences: tuple[Occurrence, ...] = ()
+    details: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
 
 class Letter(Record):
@@ -82,10 +90,13 @@ class Letter(Record):
         """What a digest says of it."""
         return self.news or (news_of(self.alert, self.recipients, self.posted_at),)
 
-    @property
-    def due_at(self) -> datetime:
-        """The earliest time at which it may be sent."""
-        return max(at for at in (self.posted_at, self.not_before, self.next_try) if at)
+    def is_due(self, now: datetime) -> bool:
+        """Whether it may be sent."""
+        return not self.is_held(now) and (self.next_try is None or in_time(self.next_try, now, LONGEST_PAUSE) <= now)
+
+    def is_held(self, now: datetime) -> bool:
+        """Whether it waits for the end of quiet hours."""
+        return self.not_before is not None and in_time(self.not_before, now, _LONGEST_QUIET) > now
 
     @property
     def urgent(self) -> bool:
@@ -118,8 +129,15 @@ class Cause(Record):
     counted: tuple[str, ...] = ()
 
 
+def in_time(at: datetime, now: datetime, longest: timedelta) -> datetime:
+    """A time that was set to be waited for; now, where it is further off than any, as after a clock was ahead."""
+    return at if at - now <= longest else now
+
+
 def news_of(alert: Alert, recipients: Sequence[str], at: datetime) -> News:
     """An alert as a line of a digest."""
+    links = dict(alert.links)
+    run_url = links.pop("Run", "")
     return News(
         key=alert.key(recipients),
         pipeline=alert.pipeline,
@@ -129,7 +147,9 @@ def news_of(alert: Alert, recipients: Sequence[str], at: datetime) -> News:
         times=1,
         first_at=at,
         last_at=at,
-        occurrences=(Occurrence(at=at, run_id=alert.run_id, url=dict(alert.links).get("Run", "")),),
+        occurrences=(Occurrence(at=at, run_id=alert.run_id, url=run_url),),
+        details=tuple(alert.details),
+        links=tuple(links.items()),
     )
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noria.alerts.alert import Alert
-from noria.pipeline.alerts import AlertSeverity
+from noria.pipeline.alerts import ADDRESS, AlertSeverity
 
 if TYPE_CHECKING:
     import jinja2
 
 DOMAIN = "noria.local"
-ADDRESS = re.compile(r"[^@\s,;<>\x00-\x1f\x7f]+@[^@\s,;<>\x00-\x1f\x7f]+")
+_ADDRESS = re.compile(ADDRESS)
 MOST_REFERENCES = 10
 WIDTH = 78
 """Columns of the plain text, as RFC 5322, 2.1.1, asks for."""
@@ -72,8 +72,13 @@ def to_message(
     return message
 
 
+def is_address(recipient: str) -> bool:
+    """Whether a mail server can take it."""
+    return _ADDRESS.fullmatch(recipient) is not None
+
+
 def _address(recipient: str) -> Address:
-    if not ADDRESS.fullmatch(recipient):
+    if not is_address(recipient):
         raise ValueError(f"{recipient!r} is no address of a mail")
     return Address(addr_spec=recipient)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +18,7 @@ from noria.alerts.alert import Alert, Kind
 from noria.alerts.folding import ARRIVED, OVER, fold
 from noria.alerts.letters import Letter, Over
 from noria.alerts.quiet import quiet_until
-from noria.alerts.sending import Delivered, Send, send_due
+from noria.alerts.sending import PASS_SECONDS, Delivered, Send, send_due
 from noria.errors import BusyError
 from noria.pipeline import Alerts
 from noria.pipeline.alerts import SEVERITIES
@@ -67,29 +68,32 @@ def over(pipeline: str, kinds: Sequence[Kind], workspace: Workspace) -> None:
     workspace.lake.create(f"{ARRIVED}/{_new_id(now)}{OVER}", to_json(ended))
 
 
-def deliver(workspace: Workspace, send: Send, now: datetime | None = None) -> Delivered:
+def deliver(
+    workspace: Workspace, send: Send, now: datetime | None = None, *, seconds: float = PASS_SECONDS
+) -> Delivered:
     """Fold what arrived, and send what is due. Where somebody else is at it, that one does it.
 
     Args:
         workspace: Whose lake keeps the letters.
         send: Hands one mail to a server.
         now: The present time, in UTC.
+        seconds: After that no other letter is begun; the rest waits for the next who delivers.
 
     Raises:
         StorageError: The lake cannot be used. A server in trouble raises nothing; the letters wait.
     """
     lake = workspace.lake
-    done = Delivered()
+    done, end = Delivered(), time.monotonic() + seconds
     while True:
         try:
             with lake.lock(LOCK, wait_seconds=0) as confirm:
                 at = now or workspace.clock()
-                fold(lake, at)
-                done = done.and_then(send_due(lake, send, at, confirm))
+                fold(lake, at, confirm)
+                done = done.and_then(send_due(lake, send, at, confirm, end))
         except BusyError:
             return done
         # Who found the lock taken relies on us to see a letter that came after we had looked.
-        if next(iter(lake.list(ARRIVED)), None) is None:
+        if time.monotonic() > end or next(iter(lake.list(ARRIVED)), None) is None:
             return done
 
 

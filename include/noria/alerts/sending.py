@@ -17,22 +17,22 @@ from pydantic import ValidationError
 from noria.alerts.alert import printable
 from noria.alerts.digest import digest_alert
 from noria.alerts.folding import WAITING, read_or_put_aside
-from noria.alerts.letters import Letter, News, together
-from noria.alerts.message import to_message
+from noria.alerts.letters import LONGEST_PAUSE, Letter, News, in_time, together
+from noria.alerts.message import is_address, to_message
 from noria.lake import Lake
 from noria.records.base import Record
 from noria.workspace import to_json
 
 log = logging.getLogger(__name__)
 UNDELIVERABLE, SERVER = "outbox/undeliverable", "outbox/server.json"
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
-"""How long a letter, or a server in trouble, is left alone; twice as long after each try."""
+FIRST_PAUSE = timedelta(minutes=1)
+"""How long a letter, or a server in trouble, is left alone; twice as long after each try, up to LONGEST_PAUSE."""
 REFUSED_TRIES = 5
 """After that many a recipient whom the server refuses for good (5xx) is given up; over about half an hour."""
 GIVEN_UP_AFTER = timedelta(days=5)
 """Then so is one whom it refuses for now (4xx), as RFC 5321, 4.5.4.1, has mail servers do."""
 PASS_SECONDS = 30.0
-"""After that no other letter is begun; the rest is for the next pass."""
+"""How long a pass takes, if nobody says another time."""
 
 Refused = Mapping[str, tuple[int, bytes | str]]
 
@@ -72,7 +72,7 @@ class ServerTrouble(Record):
     why: str
 
 
-def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None]) -> Delivered:
+def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None], end: float) -> Delivered:
     """Send what may be sent now.
 
     Args:
@@ -80,12 +80,13 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None])
         send: Hands one mail to a server.
         now: The present time, in UTC.
         confirm: Raises where another process may be sending by now.
+        end: Time (`time.monotonic`) after which no other letter is begun.
     """
     trouble = server_trouble(lake)
-    if trouble is not None and now < trouble.next_try:
+    if trouble is not None and in_time(trouble.next_try, now, LONGEST_PAUSE) > now:
         return Delivered(trouble=trouble.why)
     due = _bundled(lake, _waiting(lake), now)
-    done, end = Delivered(), time.monotonic() + PASS_SECONDS
+    done = Delivered()
     for letter in sorted(due, key=lambda x: (x.setbacks, not x.urgent, x.posted_at)):
         if time.monotonic() > end:
             break
@@ -110,18 +111,24 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None])
 
 def _hand_over(letter: Letter, send: Send) -> Refused:
     """Send one letter; the recipients who were refused. Raises where that says nothing about the letter."""
+    good = [recipient for recipient in letter.recipients if is_address(recipient)]
+    refused: Refused = {
+        recipient: (553, f"{recipient!r} is no address of a mail")
+        for recipient in letter.recipients
+        if recipient not in good
+    }
+    return {**refused, **_refused(letter, good, send)} if good else refused
+
+
+def _refused(letter: Letter, recipients: Sequence[str], send: Send) -> Refused:
+    """Send one letter to addresses."""
+    message = to_message(letter.alert, recipients, letter_id=letter.letter_id, answers=letter.answers)
     try:
-        message = to_message(letter.alert, letter.recipients, letter_id=letter.letter_id, answers=letter.answers)
-    except ValueError as error:  # an address that no server takes
-        return dict.fromkeys(letter.recipients, (553, str(error)))
-    try:
-        return send(message, letter.recipients)
+        return send(message, recipients)
     except smtplib.SMTPRecipientsRefused as error:
         refused: Refused = error.recipients
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-        refused = dict.fromkeys(letter.recipients, (error.smtp_code, error.smtp_error))
-    except smtplib.SMTPNotSupportedError as error:  # an address that this server does not take
-        refused = dict.fromkeys(letter.recipients, (553, str(error)))
+        refused = dict.fromkeys(recipients, (error.smtp_code, error.smtp_error))
     if any(code == 421 for code, _ in refused.values()):  # the server is about to hang up
         raise smtplib.SMTPServerDisconnected(str(refused))
     return refused
@@ -168,10 +175,12 @@ def _bundled(lake: Lake, waiting: Sequence[Letter], now: datetime) -> list[Lette
     taken = {part for letter in waiting for part in letter.parts}
     for part in taken:  # of a bundle that a killed process has made
         lake.remove(f"{WAITING}/{part}.json")
-    letters = [letter for letter in waiting if letter.due_at <= now and letter.letter_id not in taken]
+    letters = [letter for letter in waiting if letter.is_due(now) and letter.letter_id not in taken]
 
     def bundle_for(letter: Letter) -> tuple[str, ...]:
-        return letter.recipients if (letter.news or letter.not_before) and not letter.tries else ()
+        if letter.tries or letter.alert.kind == "approval":  # a question has a mail of its own, with all it is about
+            return ()
+        return letter.recipients if letter.news or letter.not_before else ()
 
     bundled: list[Letter] = []
     for recipients, group in itertools.groupby(sorted(letters, key=bundle_for), key=bundle_for):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from noria.alerts.folding import ARRIVED, UNREADABLE, WAITING
+from noria.alerts.folding import ARRIVED, OVER, UNREADABLE, WAITING
 from noria.alerts.letters import Letter
 from noria.alerts.sending import UNDELIVERABLE, server_trouble
 from noria.lake import Lake
+
+LOOKED_AT_WITHIN = timedelta(hours=1)
+"""After that who sends mails is not at work: `send_alerts` looks every 15 minutes."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class OutboxState:
     """What stands in the outbox.
 
     Attributes:
-        arrived: Letters that nobody has looked at yet.
+        arrived: Letters that nobody has looked at yet, and need not have.
         held: Letters that wait for the end of quiet hours.
         overdue: Letters that should have been sent by now.
         undeliverable: Paths of letters that were given up, and of files that nobody can read.
@@ -39,12 +42,14 @@ def look(lake: Lake, now: datetime) -> OutboxState:
         StorageError: The lake cannot be read.
     """
     letters = [letter for path in list(lake.list(WAITING)) if (letter := _read(lake, path))]
-    held = sum(letter.tries == 0 and letter.due_at > now for letter in letters)
+    unseen = [path for path in list(lake.list(ARRIVED)) if not path.endswith(OVER)]
+    arrived = [letter.posted_at for path in unseen if (letter := _read(lake, path))]
+    held = sum(letter.tries == 0 and letter.is_held(now) for letter in letters)
     trouble = server_trouble(lake)
     return OutboxState(
-        arrived=sum(1 for _ in lake.list(ARRIVED)),
+        arrived=sum(now - at < LOOKED_AT_WITHIN for at in arrived),
         held=held,
-        overdue=len(letters) - held,
+        overdue=len(letters) - held + sum(now - at >= LOOKED_AT_WITHIN for at in arrived),
         undeliverable=(*lake.list(UNDELIVERABLE), *lake.list(UNREADABLE)),
         trouble=f"since {trouble.since:%Y-%m-%d %H:%M} UTC: {trouble.why}" if trouble else "",
     )
