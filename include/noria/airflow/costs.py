@@ -11,15 +11,13 @@ from noria.airflow.connections import azure_connections, open_workspace
 from noria.airflow.defaults import COSTS_DAG, COSTS_TAGS, retries
 from noria.airflow.links import CostReportLink, costs_url, run_url
 from noria.airflow.mail import SmtpServer, tell
-from noria.airflow.pipelines import good_pipelines
 from noria.airflow.telling import errors_told, relay
 from noria.alerts import Alert
 from noria.alerts.failures import because, last_lines
 from noria.alerts.outbox import deliver, over
 from noria.compute.process import ChildJob
-from noria.costs.sheet import load_sheet
-from noria.errors import NoriaError, SpecError
-from noria.jobs.costs import STEPS, StepRecord
+from noria.errors import NoriaError
+from noria.jobs.costs import STEPS, StepRecord, hear_of_trouble
 from noria.pipeline import Alerts
 from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
@@ -78,14 +76,14 @@ def costs_params() -> dict[str, Param]:
 
 
 class FailedCostsNotifier(BaseNotifier):
-    """Mail about a night whose costs are not complete, to those who get the report."""
+    """Mail about a night whose costs are not complete."""
 
     def notify(self, context: Context) -> None:
         """Send the alert."""
         settings = Settings.from_env()
         links = [("Run", run_url(context["dag"].dag_id, context["run_id"]))]
         alert = failed_costs_alert(safe_run_id(context["run_id"]), settings, links)
-        tell([alert], Alerts(emails=_readers(settings)), open_workspace(settings))
+        tell([alert], Alerts(emails=hear_of_trouble(settings)), open_workspace(settings))
 
 
 def settle_failures(context: Context) -> None:
@@ -107,14 +105,6 @@ def failed_costs_alert(run_id: str, settings: Settings, links: list[tuple[str, s
         log_stage=step,
         log=log,
     )
-
-
-def _readers(settings: Settings) -> tuple[str, ...]:
-    """Who gets the report; where the price sheet, which says so, cannot be read: everyone who gets any mail."""
-    try:
-        return load_sheet(settings.costs_file).report.emails
-    except SpecError:
-        return tuple(sorted({email for pipeline in good_pipelines() for email in pipeline.alerts.emails}))
 
 
 class CostsOperator(BaseOperator):

@@ -7,6 +7,7 @@ today's is not written, since it is not over.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ def ingest(night: Night, workspace: Workspace) -> Done:
     taken = invoices.ingest(workspace)
     last = _last("ingest", workspace)
     if news := [problem for problem in taken.refused if last is None or problem not in last.notes]:
-        _mail(refused_alert(news, night.links), workspace)
+        _mail(refused_alert(news, night.links), hear_of_trouble(workspace.settings), workspace)
     return Done(days=taken.written, notes=taken.notes)
 
 
@@ -252,6 +253,7 @@ def report(night: Night, workspace: Workspace) -> Done:
     """Write the page of the last day, and of missed ones; mail the last one's key lines."""
     from noria.alerts.costs import report_alert
     from noria.costs.page import report_path, write_report
+    from noria.costs.sheet import load_sheet
 
     if not night.days:
         return Done(notes=("nothing was ever metered, so there is nothing to tell",))
@@ -262,17 +264,27 @@ def report(night: Night, workspace: Workspace) -> Done:
         log.info("%s of %s days", number, len(due))
     mailed = f"{FIGURES}/mailed/{last}"
     if not workspace.lake.exists(mailed):
-        _mail(report_alert(written.summary, night.links), workspace)
+        readers = load_sheet(workspace.settings.costs_file).report.emails
+        _mail(report_alert(written.summary, night.links), readers, workspace)
         workspace.lake.create(mailed, b"")
     return Done(days=due)
 
 
-def _mail(alert: Alert, workspace: Workspace) -> None:
-    """Put an alert into the outbox, for those who get the report."""
-    from noria.alerts.outbox import post
+def hear_of_trouble(settings: Settings) -> tuple[str, ...]:
+    """Who is told of trouble: those who get the report; where nobody does, or the price sheet is wrong, everyone."""
     from noria.costs.sheet import load_sheet
 
-    post(alert, load_sheet(workspace.settings.costs_file).report.emails, None, workspace)
+    readers: tuple[str, ...] = ()
+    with contextlib.suppress(SpecError):
+        readers = load_sheet(settings.costs_file).report.emails
+    return readers or tuple(sorted({email for pipeline in _pipelines(settings)[0] for email in pipeline.alerts.emails}))
+
+
+def _mail(alert: Alert, recipients: Sequence[str], workspace: Workspace) -> None:
+    """Put an alert into the outbox."""
+    from noria.alerts.outbox import post
+
+    post(alert, recipients, None, workspace)
 
 
 STEPS: dict[str, Callable[[Night, Workspace], Done]] = {
