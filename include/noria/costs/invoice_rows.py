@@ -111,7 +111,7 @@ class Invoice:
                 with pq.ParquetFile(part.file, read_dictionary=texts) as file:
                     for batch in file.iter_batches(_BATCH_ROWS):
                         yield self._normal(batch, part, schema, origin)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise _unreadable(part, error) from error
 
     def _normal(self, batch: pa.RecordBatch, part: Part, schema: pa.Schema, origin: str) -> pa.RecordBatch:
@@ -275,7 +275,9 @@ def _decimal(column: pa.Array, kind: pa.DataType) -> pa.Array:
     from pyarrow import types
 
     if types.is_floating(column.type):
-        return _exact(pc.if_else(pc.less(pc.abs(column), _TINY), 0.0, column).cast(pa.string()), kind)
+        values = column.dictionary_encode()  # prices repeat
+        plain = pc.if_else(pc.less(pc.abs(values.dictionary), _TINY), 0.0, values.dictionary)
+        return _exact(plain.cast(pa.string()), kind).take(values.indices)
     if types.is_string(column.type) or types.is_large_string(column.type):
         return _exact(pc.if_else(pc.equal(column, ""), None, column), kind)
     return column.cast(kind, safe=not types.is_decimal(column.type))

@@ -200,6 +200,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, pa.DataType], str]] = {
     "no number": ({"BilledCost": "much"}, {"BilledCost": TEXT}, "column BilledCost .* is no amount: .*much"),
     "not a number": ({"EffectiveCost": float("nan")}, {"EffectiveCost": DOUBLE}, "column EffectiveCost .* no amount"),
     "too large": ({"BilledCost": 1e25}, {"BilledCost": DOUBLE}, "column BilledCost .* no amount"),
+    "no UTF-8": ({"Tags": b"\xff"}, {"Tags": pa.binary()}, "column Tags .* no text"),
     "no time": ({"ChargePeriodEnd": "soon"}, {"ChargePeriodEnd": TEXT}, "column ChargePeriodEnd .* no time: .*soon"),
     "no day": ({"ChargePeriodStart": None}, {}, "a row without ChargePeriodStart"),
     "tags that are none": ({"Tags": [{"a": "b"}]}, {"Tags": pa.list_(pa.map_(TEXT, TEXT))}, "column Tags .* no text"),
@@ -212,3 +213,12 @@ def test_values_that_cannot_be_understood(how: str, tmp_path: Path) -> None:
     changes, types, expected = WRONG[how]
     with pytest.raises(InputError, match=f"part 0: .*{expected}"):
         rows_of(invoice(tmp_path, [charge(DAY), charge(NEXT, **changes)][1:], types=types))
+
+
+def test_text_that_is_no_utf8(tmp_path: Path) -> None:
+    found = invoice(tmp_path, [charge(DAY)])
+    rows = pq.read_table(found.parts[0].file)
+    tags = pa.array([b"\xff"]).view(pa.string())
+    pq.write_table(rows.set_column(rows.schema.get_field_index("Tags"), "Tags", tags), found.parts[0].file)
+    with pytest.raises(InputError, match=r"part 0 .*utf-8"):
+        rows_of(found)
