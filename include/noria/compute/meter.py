@@ -6,6 +6,7 @@ import os
 import resource
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -44,7 +45,7 @@ class Meter:
     def __enter__(self) -> Meter:
         self._started = self._sampled = time.monotonic()
         if self._whole:
-            self._started -= max(0.0, time.time() - self._process.create_time())
+            self._started -= _age_seconds()
         else:
             self._others = frozenset(self._process.children(recursive=True))
         self._sample()
@@ -99,6 +100,16 @@ class Meter:
 def available_cores() -> int:
     """Processor cores of this machine that this process may use; it holds them as long as it runs, busy or idle."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _age_seconds() -> float:
+    """How long ago this process began. On Linux psutil counts from a boot time in whole seconds, up to one off."""
+    try:
+        since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+        began = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (AttributeError, OSError):  # not Linux
+        return max(0.0, time.time() - psutil.Process().create_time())
+    return max(0.0, since_boot - int(began) / os.sysconf("SC_CLK_TCK"))
 
 
 def _read(tree: list[psutil.Process]) -> tuple[int, float]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -103,8 +104,12 @@ def test_cpu_is_what_the_operating_system_tells_the_parent(
 
 
 def test_the_shortest_job_that_there_is(settings: Settings, workspace: Workspace, run: Run) -> None:
+    began = time.monotonic()
     told = run_and_wait(["-m", "noria.jobs.ingest"], run, settings)
+    outside = time.monotonic() - began
     (job,) = accounts(workspace)
+    assert 0.5 * outside < job.usage.wall_seconds < outside + 0.02, "a clock tick is 0.01 s"
+    assert job.usage.vcpu_seconds == pytest.approx(job.usage.wall_seconds * available_cores(), abs=0.01)
     assert job.usage.cpu_seconds == pytest.approx(told, rel=0.05)
     assert job.usage.write_requests >= 4, "raw bytes, table and their manifests"
     assert job.usage.requests > job.usage.write_requests
