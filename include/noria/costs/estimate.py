@@ -1,8 +1,9 @@
 """What a run will cost, before it begins: from what the newest runs of its pipeline did cost that ended well.
 
 Costs of runs are never negative and seldom far below the usual, so they are taken for log-normal: the estimate is their
-geometric mean, and the interval is one for a further run (Student's t on the logarithms). The search is most of a run
-and is given a number of trials, so what a past run's training did cost is taken by the trials and folds of this one.
+geometric mean, and the interval is one for a further run (Student's t on the logarithms). What they used is priced by
+the sheet as it is now. The search is most of a run and is given a number of trials, so what a past run's training did
+cost is taken by the trials and folds of this one, as far as the bounds of this one's search let it grow.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 from noria.costs import focus
 from noria.costs.forecast import quantile
@@ -22,25 +24,22 @@ from noria.costs.sheet import PriceSheet
 from noria.costs.table import open_metered
 from noria.errors import NoriaError
 from noria.pipeline import Tuning
-from noria.records import Record, Run
+from noria.records import Candidate, Record, Run, Usage
 from noria.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LEAST_RUNS = 3
 """With fewer an estimate is a guess."""
 _MOST_RUNS, _DAYS = 20, 90
 _GUESS = 2
 """How many times more or less a run may cost than one or two others."""
-_COLUMNS = (
-    focus.PIPELINE,
-    focus.RUN,
-    focus.STAGE,
-    focus.DAY,
-    focus.OUTCOME,
-    focus.VCPU_SECONDS,
-    focus.CPU_SECONDS,
-    "BillingCurrency",
-    "EffectiveCost",
-)
+_BY = (focus.PIPELINE, focus.RUN, focus.STAGE, focus.DAY, focus.OUTCOME, "SkuId")
+_SUMS = (focus.VCPU_SECONDS, focus.CPU_SECONDS, "ConsumedQuantity")
+_SECONDS_PER_HOUR = 3600
+_SHORTEST_SECONDS = 0.001
+_PLACES = Decimal(1).scaleb(-18)
 
 
 class Estimate(Record):
@@ -55,7 +54,7 @@ class Estimate(Record):
     runs: int = 0
     """Runs that it is from."""
     is_scaled: bool = False
-    """Whether some of them searched more or less than this one will."""
+    """Whether some of them searched more or less than this one will or may."""
 
     @property
     def words(self) -> str:
@@ -63,7 +62,7 @@ class Estimate(Record):
         if self.cost is None or self.low is None or self.high is None:
             return "What this run will cost is unknown: no run of this pipeline has ended well in the last 90 days."
         between = f"{money(self.low, self.currency)} to {money(self.high, self.currency)}"
-        scaled = ", by the trials of its search" if self.is_scaled else ""
+        scaled = ", by the trials and bounds of its search" if self.is_scaled else ""
         runs = "run" if self.runs == 1 else "runs"
         said = f"This run will cost about {money(self.cost, self.currency)} ({between} in 8 of 10 cases)"
         if self.runs < LEAST_RUNS:
@@ -78,30 +77,74 @@ def estimate_run(run: Run, workspace: Workspace, sheet: PriceSheet) -> Estimate:
         StorageError: What was metered cannot be read.
     """
     since = today(workspace) - timedelta(days=_DAYS)
-    rows = rows_until_now(open_metered(workspace), workspace, sheet, since, _COLUMNS)
-    like = [past for past in run_costs(rows) if _is_like(past, run, sheet)][-_MOST_RUNS:]
-    scales = [_scale(past, run, workspace) for past in like]
-    costs = [past.cost + past.by_stage.get("train", Decimal()) * (s - 1) for past, s in zip(like, scales, strict=True)]
-    return _from(costs, sheet.currency, is_scaled=any(scale != 1 for scale in scales))
+    rows = rows_until_now(open_metered(workspace), workspace, sheet, since, (*_BY, *_SUMS))
+    like = [past for past in run_costs(_priced(rows, run, sheet)) if _is_like(past)][-_MOST_RUNS:]
+    trained = [_training(past, run, workspace, sheet) for past in like]
+    costs = [past.cost - _train(past) + train for past, train in zip(like, trained, strict=True)]
+    is_scaled = any(train != _train(past) for past, train in zip(like, trained, strict=True))
+    return _from(costs, sheet.currency, is_scaled=is_scaled)
 
 
-def _is_like(past: RunCost, run: Run, sheet: PriceSheet) -> bool:
-    """A run of the pipeline that reached its verdict; one that is under way, or was cut off, cost only part of it."""
-    is_other = past.pipeline == run.pipeline.name and past.run_id != run.run_id
-    return is_other and past.currency == sheet.currency and past.outcome == "done" and "promote" in past.by_stage
+def _priced(rows: pa.Table, run: Run, sheet: PriceSheet) -> pa.Table:
+    """What other runs of the pipeline have used, by the sheet's prices: those of then may have been others."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    own = rows.filter(pc.and_(pc.equal(rows[focus.PIPELINE], run.pipeline.name), pc.is_valid(rows[focus.RUN])))
+    lines = own.group_by(_BY).aggregate([(name, "sum") for name in _SUMS]).to_pylist()
+    priced = [
+        {
+            **{name: line[name] for name in _BY},
+            **{name: line[f"{name}_sum"] for name in _SUMS},
+            "BillingCurrency": sheet.currency,
+            "EffectiveCost": (line["ConsumedQuantity_sum"] * (sheet.price_of(line["SkuId"]) or 0)).quantize(_PLACES),
+        }
+        for line in lines
+        if line[focus.RUN] != run.run_id
+    ]
+    names = (*_BY, *_SUMS, "BillingCurrency", "EffectiveCost")
+    return pa.Table.from_pylist(priced, schema=pa.schema([focus.schema().field(name) for name in names]))
 
 
-def _scale(past: RunCost, run: Run, workspace: Workspace) -> Decimal:
-    """How many times as much this run will search as that one did; 1 where that is not known."""
+def _is_like(past: RunCost) -> bool:
+    """A run that reached its verdict; one that is under way, or was cut off, cost only part of it."""
+    return past.outcome == "done" and "promote" in past.by_stage
+
+
+def _train(past: RunCost) -> Decimal:
+    return past.by_stage.get("train", Decimal())
+
+
+def _training(past: RunCost, run: Run, workspace: Workspace, sheet: PriceSheet) -> Decimal:
+    """What a past run's training would cost with the search of this one; what it did cost where that is not known."""
+    cost, tuning = _train(past), run.pipeline.tuning
     try:
-        tuning = workspace.load_run(past.pipeline, past.run_id).pipeline.tuning
+        before = workspace.load_run(past.pipeline, past.run_id)
+        trained = workspace.stage_run(before, "train")
+        candidate = Candidate.model_validate(trained.record) if trained else None
     except (NoriaError, ValueError):
-        return Decimal(1)
-    return Decimal(_size(run.pipeline.tuning)) / _size(tuning)
+        return cost
+    then = before.pipeline.tuning
+    was_cut = candidate is not None and candidate.stopped_by is not None  # so its trials are not what it was paid for
+    scaled = cost if was_cut else cost * _size(tuning) / _size(then)
+    if trained is None:
+        return scaled
+    limit, limit_then = (_limit(search, trained.usage, cost, sheet) for search in (tuning, then))
+    # What it did cost under a bound as tight it may cost again: not all of the training is search.
+    return min(scaled, max(limit, cost if limit_then <= limit else Decimal()))
 
 
 def _size(tuning: Tuning) -> int:
     return tuning.trials * tuning.folds
+
+
+def _limit(tuning: Tuning, used: Usage, cost: Decimal, sheet: PriceSheet) -> Decimal:
+    """The most that a search may cost by its time and by its cap, where a past training ran that cost so much."""
+    by_time = cost * Decimal(str(tuning.timeout_seconds)) / Decimal(str(max(used.wall_seconds, _SHORTEST_SECONDS)))
+    price = sheet.price_of(sheet.name_of(used.machine))
+    if tuning.max_vcpu_seconds is None or price is None:
+        return by_time
+    return min(by_time, Decimal(str(tuning.max_vcpu_seconds)) / _SECONDS_PER_HOUR * price)
 
 
 def _from(costs: Sequence[Decimal], currency: str, *, is_scaled: bool) -> Estimate:

@@ -130,28 +130,17 @@ def _job_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterator[di
 
 def _charges(job: JobUsage, sheet: PriceSheet, lake: tuple[str, str]) -> Iterator[_Charge]:
     usage, machine = job.usage, sheet.name_of(job.usage.machine)
-    price = sheet.machines.get(machine)
     service = _SERVICES.get(machine.partition("/")[0], ("Compute", machine))
-    yield _Charge(
-        machine,
-        f"vCPU time of {job.stage} on {machine}",
-        _decimal(usage.vcpu_seconds) / _HOUR,
-        "vCPU-Hours",
-        price.vcpu_hour if price else None,
-        service,
-    )
-    if price is not None and price.per_memory_gb_hour is not None:
+    hours, words = _decimal(usage.vcpu_seconds) / _HOUR, f"vCPU time of {job.stage} on {machine}"
+    yield _Charge(machine, words, hours, "vCPU-Hours", sheet.price_of(machine), service)
+    memory = f"{machine}/memory"
+    if (price := sheet.price_of(memory)) is not None:
         used = _decimal(usage.memory_byte_seconds) / _GIBIBYTE / _HOUR
-        words = f"Memory of {job.stage} on {machine}"
-        yield _Charge(f"{machine}/memory", words, used, "GiB-Hours", price.per_memory_gb_hour, service)
-    requests = sheet.requests
-    for kind, count, each in (
-        ("read", usage.requests - usage.write_requests, requests.per_10000_reads if requests else None),
-        ("write", usage.write_requests, requests.per_10000_writes if requests else None),
-    ):
+        yield _Charge(memory, f"Memory of {job.stage} on {machine}", used, "GiB-Hours", price, service)
+    for kind, count in (("read", usage.requests - usage.write_requests), ("write", usage.write_requests)):
         if count:
-            words = f"Requests of {job.stage} that {kind}"
-            yield _Charge(f"requests/{kind}", words, Decimal(count) / 10_000, "10000 Requests", each, lake)
+            sku, words = f"requests/{kind}", f"Requests of {job.stage} that {kind}"
+            yield _Charge(sku, words, Decimal(count) / 10_000, "10000 Requests", sheet.price_of(sku), lake)
 
 
 def _storage_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterator[dict[str, Any]]:
@@ -159,7 +148,7 @@ def _storage_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> Iterato
     if kept is None:
         return
     days = calendar.monthrange(day.year, day.month)[1]
-    price = sheet.storage.per_gb_month if sheet.storage else None
+    price = sheet.price_of("storage")
     for pipeline, size in sorted(kept.bytes.items()):
         quantity = Decimal(size) / _GIBIBYTE / days
         charge = _Charge("storage", "Files in the lake", quantity, "GiB-Months", price, _lake_service(workspace))

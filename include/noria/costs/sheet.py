@@ -108,6 +108,17 @@ class PriceSheet(Model):
         """A machine as this sheet spells it: Azure writes node sizes in large letters here and in small ones there."""
         return next((name for name in self.machines if name.lower() == machine.lower()), machine)
 
+    def price_of(self, sku: str) -> Decimal | None:
+        """What a unit of something that was metered costs, by the `SkuId` of its row; none where it has no price."""
+        if sku == "storage":
+            return self.storage.per_gb_month if self.storage else None
+        if sku in ("requests/read", "requests/write"):
+            return getattr(self.requests, f"per_10000_{sku.partition('/')[2]}s", None)
+        machine = self.machines.get(sku.removesuffix("/memory"))
+        if machine is None:
+            return None
+        return machine.per_memory_gb_hour if sku.endswith("/memory") else machine.vcpu_hour
+
 
 def load_sheet(path: Path) -> PriceSheet:
     """Read a price sheet.

@@ -72,6 +72,18 @@ def test_a_warning_is_printed_and_the_run_goes_on(workspace: Workspace) -> None:
     assert try_to_begin(workspace, "{}") == ("", None), "where nothing is bound, nothing is read"
 
 
+def test_what_is_held_for_a_run_is_released_at_its_end(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    def interrupted(*_: object, **__: object) -> int:
+        held.extend(workspace.lake.list("budgets/held"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("noria.cli.run._run_stages", interrupted)
+    main(["run", "students", "--set", "budget={per_run: 90}"])
+    assert len(held) == 1 and list(workspace.lake.list("budgets/held")) == []
+
+
 def test_without_a_terminal_people_are_asked_by_a_flag(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(BudgetError, match="To let it run all the same: --exceed-budget REASON"):

@@ -16,9 +16,10 @@ from noria.costs.estimate import estimate_run
 from noria.costs.metering import meter_days
 from noria.costs.sheet import load_sheet
 from noria.pipeline import Budget, budget_of
-from noria.records import Run
+from noria.records import Record, Run, StageRun, StoppedBy, Usage
 from noria.settings import Settings
-from noria.workspace import Workspace, run_path
+from noria.workspace import Workspace, run_path, to_json
+from tests.support import story
 from tests.support.spending import NOON, SHEET, past, spend
 
 World = Callable[..., Workspace]
@@ -33,6 +34,19 @@ def world(tmp_path: Path) -> World:
         return Workspace(settings, found.lake, clock=lambda: NOON)
 
     return make
+
+
+def done(workspace: Workspace, run: Run, stage: str, record: Record, usage: Usage) -> None:
+    envelope = StageRun(
+        pipeline=run.pipeline.name,
+        run_id=run.run_id,
+        stage=stage,
+        started_at=NOON,
+        finished_at=NOON,
+        usage=usage,
+        record=record.model_dump(mode="json"),
+    )
+    workspace.lake.create(run_path(run.pipeline.name, run.run_id, stage), to_json(envelope))
 
 
 def test_an_estimate_is_of_runs_that_ended_well(world: World) -> None:
@@ -68,7 +82,42 @@ def test_a_longer_search_is_dearer(world: World) -> None:
     larger = workspace.create_run("students", overrides={"tuning.trials": "50"})
     found = estimate_run(larger, workspace, load_sheet(workspace.settings.costs_file))
     assert found.cost == Decimal("46"), "training, nine tenths of a run, five times"
-    assert "by the trials of its search" in found.words
+    assert "by the trials and bounds of its search" in found.words
+
+
+@pytest.mark.parametrize(
+    ("then", "stopped_by", "now", "expected"),
+    [
+        ({"max_vcpu_seconds": "36000"}, None, {"max_vcpu_seconds": "36000"}, 11),  # 46 by its trials
+        ({"max_vcpu_seconds": "3600"}, "cap", {"max_vcpu_seconds": "3600"}, 10),
+        ({"max_vcpu_seconds": "3600"}, "cap", {"max_vcpu_seconds": "36000"}, 10),
+        ({}, None, {"max_vcpu_seconds": "3600"}, 2),
+        ({"timeout_seconds": "16200"}, None, {"timeout_seconds": "16200"}, 19),
+        ({"timeout_seconds": "8100"}, "time", {"timeout_seconds": "8100"}, 10),
+    ],
+)
+def test_a_longer_search_costs_no_more_than_its_bounds_allow(
+    world: World, then: dict[str, str], stopped_by: StoppedBy | None, now: dict[str, str], expected: int
+) -> None:
+    """Three runs with 10 trials in 8100 seconds on 4 vCPUs, of 9 euros; this one has 50 trials."""
+    workspace = world()
+    for _ in range(3):
+        before = past(workspace, 10, tuning=str({"trials": 10, "timeout_seconds": 1e6, **then}))
+        candidate = story.candidate(before.pipeline).model_copy(update={"stopped_by": stopped_by})
+        usage = Usage(wall_seconds=8100, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=32400)
+        done(workspace, before, "train", candidate, usage)
+    larger = workspace.create_run("students", overrides={"tuning": str({"trials": 50, "timeout_seconds": 1e6, **now})})
+    assert estimate_run(larger, workspace, load_sheet(workspace.settings.costs_file)).cost == expected
+
+
+def test_an_estimate_is_by_the_prices_of_today(world: World) -> None:
+    workspace = world()
+    for _ in range(3):
+        past(workspace, 10, days_ago=1)
+    meter_days(workspace, load_sheet(workspace.settings.costs_file), [NOON.date() - timedelta(days=1)])
+    sheet = load_sheet(world(SHEET.replace("EUR", "USD").replace("hour: 1", "hour: 0.5")).settings.costs_file)
+    found = estimate_run(workspace.create_run("students"), workspace, sheet)
+    assert (found.cost, found.currency, found.runs) == (5, "USD", 3)
 
 
 def test_spent_is_of_the_month_and_of_the_day_in_the_sheets_currency(world: World) -> None:
