@@ -7,11 +7,14 @@ import email.utils
 import re
 import textwrap
 from collections.abc import Sequence
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from noria.alerts.alert import Alert
 from noria.pipeline.alerts import ADDRESS, AlertSeverity
@@ -33,6 +36,31 @@ _COLOURS: dict[AlertSeverity, str] = {
 _GOOD = "#1a7f4b"
 
 
+class _Policy(email.policy.EmailPolicy):
+    """Folds subjects by itself: Python's encoded words are too long for RFC 2047, 2, or lose what is between them."""
+
+    @override
+    def fold(self, name: str, value: str) -> str:
+        return _folded(value) if _needs_folding(name, value) else str(super().fold(name, value))
+
+    @override
+    def fold_binary(self, name: str, value: str) -> bytes:
+        return _folded(value).encode() if _needs_folding(name, value) else bytes(super().fold_binary(name, value))
+
+
+def _needs_folding(name: str, value: str) -> bool:
+    return name == "Subject" and not value.isascii()
+
+
+def _folded(subject: str) -> str:
+    words = Header(str(subject), "utf-8", maxlinelen=74, header_name="Subject").encode(linesep="\r\n")
+    return f"Subject: {words}\r\n"
+
+
+_POLICY = _Policy(linesep="\r\n", max_line_length=250)
+"""Lines are long enough for a subject in ASCII, which is not folded."""
+
+
 def to_message(
     alert: Alert, recipients: Sequence[str], *, letter_id: str = "", answers: Sequence[str] = ()
 ) -> EmailMessage:
@@ -47,7 +75,7 @@ def to_message(
     Raises:
         ValueError: A recipient is no address.
     """
-    message = EmailMessage(policy=email.policy.SMTP.clone(max_line_length=250))  # a subject is not folded
+    message = EmailMessage(policy=_POLICY)
     message["Subject"] = alert.subject
     message["To"] = [_address(recipient) for recipient in recipients]
     message["Date"] = email.utils.localtime()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import html
+import re
 from email.message import EmailMessage
 from typing import get_args
 
@@ -114,6 +117,15 @@ def test_how_bad_it_is_shows_in_subject_and_colour(smtp: MailServer, severity: A
 def test_good_news_is_green() -> None:
     _, page = parts(to_message(Alert("students", "new champion", good=True), ["a@example.org"]))
     assert '<td bgcolor="#1a7f4b"' in page
+
+
+@pytest.mark.parametrize("subject", ["質問と回答 " * 20, "x" * 90 + " “b” é " * 8, "fällt aus   :-) =?_," * 6, "x" * 110])
+def test_a_subject_of_any_script_arrives_in_words_that_any_reader_reads(subject: str) -> None:
+    alert = Alert("students", subject.strip())
+    raw = to_message(alert, ["a@example.org"]).as_bytes()
+    lines = re.findall(rb"^Subject: .*(?:\r\n .*)*", raw, re.MULTILINE)[0].split(b"\r\n")
+    assert max(map(len, lines)) <= 76 or subject.isascii()
+    assert email.message_from_bytes(raw, policy=email.policy.default)["Subject"] == alert.subject
 
 
 def test_plain_text_fits_78_columns_but_for_addresses_and_logs() -> None:
