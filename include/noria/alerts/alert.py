@@ -40,15 +40,16 @@ _UNPRINTABLE = re.compile(
     r"\ud800-\udfff]+"  # halves of characters, as names of files may hold
 )
 _ID = re.compile(
-    r"\d{4}-?\d\d-?\d\d(?:[T _]\d\d[:.-]?\d\d(?:[:.-]?\d\d)?(?:[.,]?\d+)?(?:Z|[+-]\d\d[:.-]?\d\d)?)?"  # a time
+    r"(?<![a-z0-9])(?:0x[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,})(?![a-z0-9])"  # UUID, hash
+    r"|\d{4}-?\d\d-?\d\d(?:[T _]\d\d[:.-]?\d\d(?:[:.-]?\d\d)?(?:[.,]?\d+)?(?:Z|[+-]\d\d[:.-]?\d\d)?)?"  # a time
     r"|\b\d\d?:\d\d(?::\d\d(?:[.,]\d+)?)?\b"
-    r"|(?<![a-z0-9])(?:0x[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,})(?![a-z0-9])"  # UUID, hash
     r"|\btmp[a-z0-9_]{6,}",  # as Python names temporary files
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"""((?<!\w)'[^']*'(?!\w)|"[^"]*"|`[^`]*`|“[^”]*”)""")
 _NUMBER = re.compile(r"(?<![\w.])(?<!\w-)[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?:[a-z]{1,3})?(?!\w|\.\d)", re.I)
 """Also with a unit, such as 3.5GB; not an address such as 10.0.0.1, nor a name such as G1."""
+_REPEATED = re.compile(r"#(?: ?#)+")
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def same(text: str) -> str:
     """What two messages have in common that differ in numbers, ids and times only; what stands in quotes is a name."""
     parts = _QUOTED.split(_ID.sub("#", text))
     parts[::2] = [_NUMBER.sub("#", part) for part in parts[::2]]
-    return " ".join("".join(parts).casefold().split())
+    return _REPEATED.sub("#", " ".join("".join(parts).casefold().split()))
 
 
 def printable(text: str) -> str:

@@ -136,11 +136,13 @@ def tell_night(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: Price
     everyone = tuple(sorted({mail for policy in policies.values() for mail in policy.emails}))
     subjects = []
 
-    def say(notice: Notice) -> None:
+    def say(notice: Notice) -> bool:
         alert = _alert(notice, links)
         policy = policies.get(alert.pipeline)
-        post(alert, policy.emails if policy else sheet.report.emails or everyone, policy, workspace)
-        subjects.append(alert.subject)
+        is_posted = post(alert, policy.emails if policy else sheet.report.emails or everyone, policy, workspace)
+        if is_posted:
+            subjects.append(alert.subject)
+        return is_posted
 
     found = notices(workspace, pipelines, sheet)
     tell(found, workspace, say)

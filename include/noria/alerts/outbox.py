@@ -29,7 +29,7 @@ LOCK = "outbox"
 _COUNT = itertools.count()
 
 
-def post(alert: Alert, recipients: Sequence[str], policy: Alerts | None, workspace: Workspace) -> None:
+def post(alert: Alert, recipients: Sequence[str], policy: Alerts | None, workspace: Workspace) -> bool:
     """Put an alert into the outbox, unless nobody wants it.
 
     Args:
@@ -38,12 +38,15 @@ def post(alert: Alert, recipients: Sequence[str], policy: Alerts | None, workspa
         policy: Which severities are wanted, and when it shall be quiet; none wants all, at once.
         workspace: Whose lake keeps it.
 
+    Returns:
+        Whether somebody wants it.
+
     Raises:
         StorageError: The lake cannot be written to.
     """
     policy = policy or Alerts()
     if not recipients or SEVERITIES.index(alert.level) < SEVERITIES.index(policy.least_severity):
-        return
+        return False
     now = workspace.clock()
     letter = Letter(
         letter_id=_new_id(now),
@@ -55,6 +58,7 @@ def post(alert: Alert, recipients: Sequence[str], policy: Alerts | None, workspa
     if not letter.urgent:
         letter = letter.model_copy(update={"not_before": quiet_until(letter.quiet, now)})
     workspace.lake.create(f"{ARRIVED}/{letter.letter_id}.json", to_json(letter))
+    return True
 
 
 def over(pipeline: str, kinds: Sequence[Kind], workspace: Workspace) -> None:

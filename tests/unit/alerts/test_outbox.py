@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import smtplib
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -15,6 +16,7 @@ from email.message import EmailMessage
 import pytest
 
 from noria.alerts import Alert, deliver, over, post
+from noria.alerts.folding import fold
 from noria.alerts.letters import Letter
 from noria.alerts.sending import REFUSED_TRIES, Refused
 from noria.errors import BusyError
@@ -161,6 +163,31 @@ def test_quiet_hours_end_with_one_digest(outbox: Outbox) -> None:
     assert outbox.deliver(hours=25).sent == 0
 
 
+def test_the_digest_of_a_night_says_and_links_to_what_its_mails_would_have(outbox: Outbox) -> None:
+    outbox.now = NIGHT
+    report = ("Cost report", "http://127.0.0.1/noria/costs")
+    half = Alert("students", "half is spent", kind="budget", details=["At its end it will be 62."], links=[report])
+    for alert in (half, Alert("trails", "all is spent", kind="budget", links=[report]), failure("r1")):
+        post(alert, TEAM, QUIET, outbox.workspace)
+    outbox.deliver(hours=8)
+    (digest,) = outbox.server.mails
+    assert "At its end it will be 62." in text(digest)
+    assert text(digest).count("Cost report: http://127.0.0.1/noria/costs") == 1
+    assert "http://127.0.0.1/runs/r1" in text(digest)
+
+
+def test_a_question_of_the_night_keeps_a_mail_of_its_own(outbox: Outbox) -> None:
+    outbox.now = NIGHT
+    answer = ("Approve or decline", "http://127.0.0.1/answer")
+    question = failure("r1", kind="approval", links=[answer], header=("Metric", "Value"), rows=[("r2", "0.9")])
+    for alert in (question, failure("r2"), Alert("trails", "candidate rejected")):
+        post(alert, TEAM, QUIET, outbox.workspace)
+    assert outbox.deliver(hours=8).sent == 2
+    asked, digest = sorted(outbox.server.mails, key=lambda mail: "digest" in mail["Subject"])
+    assert "Approve or decline: http://127.0.0.1/answer" in text(asked) and "r2 0.9" in text(asked)
+    assert "digest of 2 causes" in digest["Subject"]
+
+
 def test_a_night_with_one_mail_needs_no_digest(outbox: Outbox) -> None:
     outbox.now = NIGHT
     post(failure(details=["the whole story"]), TEAM, QUIET, outbox.workspace)
@@ -233,6 +260,70 @@ def test_an_address_that_no_server_takes_keeps_nothing_else_back(outbox: Outbox)
     post(failure(), TEAM, None, outbox.workspace)
     assert outbox.deliver().sent == 1
     assert [to for to, _ in outbox.server.kept] == [list(TEAM)]
+
+
+@pytest.mark.parametrize("odd", ["anna.@x.at", "a..b@x.at", "jörg@x.at", "a:b@x.at", "anna@größe.at"])
+def test_an_odd_address_among_others_silences_only_itself(outbox: Outbox, odd: str) -> None:
+    post(failure(), (odd, *TEAM), None, outbox.workspace)
+    first = outbox.deliver()
+    assert (first.sent, first.trouble) == (1, "")
+    given_up = sum(outbox.deliver(hours=1).given_up for _ in range(REFUSED_TRIES))
+    (only,) = outbox.server.kept
+    assert (only[0], given_up) == (list(TEAM), 1)
+    (kept,) = [path for path in outbox.left if "causes" not in path]
+    assert Letter.model_validate_json(outbox.workspace.lake.read(kept)).recipients == (odd,)
+
+
+def test_a_server_without_what_the_connection_asks_for_is_in_trouble_and_no_letter_is_given_up(outbox: Outbox) -> None:
+    def send(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+        raise smtplib.SMTPNotSupportedError("STARTTLS extension not supported by server.")
+
+    post(failure(), TEAM, None, outbox.workspace)
+    for _ in range(REFUSED_TRIES + 1):
+        done = deliver(outbox.workspace, send)
+        assert (done.given_up, "STARTTLS" in done.trouble) == (0, True)
+        outbox.now += timedelta(hours=1)
+    assert outbox.deliver().sent == 1
+
+
+def test_who_has_no_time_leaves_the_rest_to_the_next(outbox: Outbox) -> None:
+    def slowly(message: EmailMessage, recipients: Sequence[str]) -> Refused:
+        time.sleep(0.05)
+        return outbox.server.send(message, recipients)
+
+    for why in ("a", "b", "c"):
+        post(failure(why=why), TEAM, None, outbox.workspace)
+    assert deliver(outbox.workspace, slowly, seconds=0.04).sent == 1
+    assert outbox.deliver().sent == 2
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_clock_that_was_ahead_keeps_nothing_back_once_it_is_right(outbox: Outbox, held: bool) -> None:
+    def away(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+        raise ConnectionRefusedError("nobody listens")
+
+    right = outbox.now
+    outbox.now += timedelta(days=400, hours=11)
+    post(failure(), TEAM, QUIET if held else None, outbox.workspace)
+    deliver(outbox.workspace, away)
+    outbox.now = right
+    assert outbox.deliver(minutes=1).sent == 1
+    post(failure(), TEAM, None, outbox.workspace)
+    assert outbox.deliver(hours=1).sent == 1, "the cause of that time folds nothing"
+
+
+def test_who_has_lost_the_lock_folds_nothing(outbox: Outbox) -> None:
+    def lost() -> None:
+        raise BusyError("the outbox is another's by now")
+
+    post(failure("r1"), TEAM, None, outbox.workspace)
+    fold(outbox.workspace.lake, outbox.now, lambda: None)
+    for at in (outbox.now, outbox.now + timedelta(days=2)):
+        post(failure("r2"), TEAM, None, outbox.workspace)
+        before = outbox.left
+        with pytest.raises(BusyError):
+            fold(outbox.workspace.lake, at, lost)
+        assert outbox.left == before
 
 
 def test_a_letter_over_which_the_server_is_lost_every_time_keeps_no_other_back(outbox: Outbox) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from noria.alerts import Alert, deliver, post
+from noria.alerts import Alert, deliver, over, post
 from noria.alerts.sending import REFUSED_TRIES
 from noria.doctor.outbox import check_outbox
 from noria.pipeline import Alerts
@@ -36,6 +36,13 @@ def test_a_mail_of_quiet_hours_is_well_until_they_have_ended(workspace: Workspac
     status, detail, remedy = check_outbox(workspace.lake, NOON + timedelta(hours=2))
     assert (status, detail) == ("warn", "1 mail waits to be sent")
     assert "send_alerts" in remedy
+
+
+def test_a_mail_that_nobody_looks_at_is_told_of(workspace: Workspace) -> None:
+    post(Alert("students", "failed"), ("team@example.org",), None, workspace)
+    over("students", ("failed run",), workspace)
+    assert check_outbox(workspace.lake, NOON + timedelta(minutes=59))[0] == "ok"
+    assert check_outbox(workspace.lake, NOON + timedelta(hours=1))[:2] == ("warn", "1 mail waits to be sent")
 
 
 def test_a_server_in_trouble_is_told_with_the_reason(workspace: Workspace) -> None:
