@@ -87,6 +87,27 @@ def test_a_forecast_is_told_with_its_interval(world: World) -> None:
     assert "30.00 EUR of the month's 62.00 EUR are spent so far" in details and "in 8 of 10 cases" in details
 
 
+def test_a_forecast_from_less_than_a_week_is_told_of_only_where_it_is_sure(world: World) -> None:
+    past(world.workspace, 10, days_ago=1)
+    weekly = world.pipeline("{per_month: 80}")
+    assert world.tell(weekly) == [], "from one day it would be 10 for each that is left"
+    for day in range(2, 6):
+        past(world.workspace, 10, days_ago=day)
+    assert "will be spent by its end" in world.tell(weekly)[0]
+
+
+def test_what_nobody_wanted_to_hear_was_not_told(world: World) -> None:
+    past(world.workspace, 55)
+    bounded = world.pipeline("{per_month: 100}")
+
+    def hearing(**alerts: object) -> Pipeline:
+        return bounded.model_copy(update={"alerts": bounded.alerts.model_copy(update=alerts)})
+
+    assert world.tell(hearing(emails=())) == world.tell(hearing(least_severity="error")) == []
+    assert len(world.tell(bounded)) == len(world.letters) == 1
+    assert world.tell(bounded) == []
+
+
 def test_the_total_goes_to_whoever_gets_the_report(world: World) -> None:
     world.sheet_file.write_text(f"{SHEET}total: {{ per_day: 10 }}\nreport: {{ emails: [boss@example.org] }}\n")
     past(world.workspace, 6)
@@ -127,6 +148,20 @@ def test_charges_in_another_currency_are_mailed_once_a_month_and_noted_each_nigh
     assert letter.alert.details == (words,)
     world.now = datetime(2026, 4, 3, 3, 30, tzinfo=NOON.tzinfo)
     assert world.tell() == [], "March is over"
+
+
+def test_a_weekly_pipeline_is_not_odd_and_a_pause_is_told_of_once(world: World) -> None:
+    for day in (8, 15, 22):
+        past(world.workspace, 5, days_ago=day)
+    past(world.workspace, 5, days_ago=1)
+    for day in range(4, 16):
+        past(world.workspace, 10, days_ago=day, pipeline="others")
+    assert world.tell(world.pipeline("{}")) == []
+    others = world.pipeline("{}", "others")
+    assert world.tell(others) == [], "it was told of on the first day, three days ago"
+    today, world.now = world.now, world.now - timedelta(days=2)
+    assert world.tell(others) == ["[Noria warning] others: 2026-03-17 cost 0.00 EUR, 10.00 EUR less than usual"]
+    world.now = today
 
 
 def test_two_nights_at_once_tell_once(world: World) -> None:

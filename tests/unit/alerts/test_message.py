@@ -119,9 +119,7 @@ def test_good_news_is_green() -> None:
     assert '<td bgcolor="#1a7f4b"' in page
 
 
-@pytest.mark.parametrize(
-    "subject", ["質問と回答 " * 20, "x" * 90 + " “b” é " * 8, "fällt aus  =?_," * 6, "x" * 110]
-)
+@pytest.mark.parametrize("subject", ["質問と回答 " * 20, "x" * 90 + " “b” é " * 8, "fällt aus  =?_," * 6, "x" * 110])
 def test_a_subject_of_any_script_arrives_in_words_that_any_reader_reads(subject: str) -> None:
     alert = Alert("students", subject.strip())
     raw = to_message(alert, ["a@example.org"]).as_bytes()
