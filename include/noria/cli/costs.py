@@ -235,7 +235,7 @@ def _tell(by: str, found: _Found) -> None:
                 money(line.cost),
                 percent(float(line.cost / costs.total)) if costs.total else "–",
                 percent(float(line.estimate / line.cost)) if line.cost else "–",
-                f"{line.vcpu_seconds / 3600:.2f}" if line.vcpu_seconds else "–",
+                money(Decimal(str(line.vcpu_seconds)) / 3600) if line.vcpu_seconds else "–",
                 percent(line.cpu_seconds / line.told_vcpu_seconds) if line.told_vcpu_seconds else "–",
             )
         table.add_section()
