@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from noria.costs import focus
-from noria.costs.anomaly import REACH_DAYS, Anomaly, find_anomaly
+from noria.costs.anomaly import REACH_DAYS, Anomaly, find_anomaly, is_news
 from noria.costs.forecast import Forecast, forecast_day, forecast_month
 from noria.costs.of_run import money
 from noria.costs.recent import rows_until_now, today
@@ -36,6 +36,7 @@ _COLUMNS = (focus.PIPELINE, focus.STAGE, "ServiceName", focus.DAY, focus.ORIGIN,
 CURRENCY_COLUMNS = (focus.DAY, focus.ORIGIN, CURRENCY, COST)
 """What `other_currencies` reads."""
 _MOST_PARTS = 3
+_LEAST_DAYS = 7
 Daily = Mapping[date, Decimal]
 BoundKey = Literal["per_day", "per_month"]
 
@@ -176,8 +177,13 @@ def other_currencies(rows: pa.Table, since: date, sheet: PriceSheet) -> list[Cur
     return _other_currencies(totals(with_currency(rows), CURRENCY_COLUMNS[:-1]), since, sheet.currency)
 
 
-def tell(found: Sequence[Notice], workspace: Workspace, say: Callable[[Notice], None]) -> list[Notice]:
+def tell(found: Sequence[Notice], workspace: Workspace, say: Callable[[Notice], bool]) -> list[Notice]:
     """Say what was not said before; two that are at it at once say it once.
+
+    Args:
+        found: What there is to tell.
+        workspace: Whose lake keeps what was told.
+        say: Tells it; whether anybody wanted to hear. What nobody did was not told.
 
     Returns:
         What was said.
@@ -191,7 +197,8 @@ def tell(found: Sequence[Notice], workspace: Workspace, say: Callable[[Notice], 
             if workspace.lake.exists(notice.paths[0]):
                 continue
             confirm()
-            say(notice)
+            if not say(notice):
+                continue
             said.append(notice)
             for path in notice.paths:
                 workspace.lake.create(path, b"{}\n")
@@ -238,8 +245,12 @@ class _Bound:
     currency: str
 
     def reached(self, spent: Decimal, whole: Forecast) -> Iterator[BudgetNotice]:
-        """The highest mark that is passed by what is spent, and a higher one by the forecast."""
-        by_now, in_the_end = _mark(spent, self.limit), _mark(whole.total, self.limit)
+        """The highest mark that is passed by what is spent, and a higher one by the forecast.
+
+        A forecast from less than a week is told of where the lower end of its interval passes the mark.
+        """
+        foreseen = whole.total if whole.days >= _LEAST_DAYS else whole.low
+        by_now, in_the_end = _mark(spent, self.limit), _mark(foreseen, self.limit)
         marks: list[tuple[Literal["spent", "forecast"], int]] = [("spent", by_now)] if by_now else []
         marks += [("forecast", in_the_end)] if in_the_end > by_now else []
         for kind, percent in marks:
@@ -264,15 +275,27 @@ def _anomalies(
     names: Sequence[str], lines: Sequence[Mapping[str, Any]], day: date, currency: str
 ) -> list[AnomalyNotice]:
     """Odd days of pipelines; that of everything together only where no pipeline explains it."""
-    found = []
+    found, explained = [], False
     for name in names:
         own = [line for line in lines if line[focus.PIPELINE] == name]
-        if odd := find_anomaly(_daily(own), day):
+        odd, is_new = _odd(own, day)
+        explained = explained or odd is not None
+        if odd and is_new:
             parts = _parts(own, lambda line: line[focus.STAGE] or line["ServiceName"], odd)
             found.append(AnomalyNotice(name, odd, parts, currency))
-    if not found and (odd := find_anomaly(_daily(lines), day)):
+    odd, is_new = _odd(lines, day)
+    if odd and is_new and not explained:
         found.append(AnomalyNotice(None, odd, _parts(lines, lambda line: line[focus.PIPELINE], odd), currency))
     return found
+
+
+def _odd(lines: Sequence[Mapping[str, Any]], day: date) -> tuple[Anomaly | None, bool]:
+    """What is odd of a day, and whether that is news. Files cost something on days without jobs, too."""
+    daily = _daily(lines)
+    ran = {date.fromisoformat(line[focus.DAY]) for line in lines if line[focus.STAGE]}
+    ran = ran or {other for other, cost in daily.items() if cost}  # an invoice need not tell stages
+    odd = find_anomaly(daily, day, ran)
+    return odd, odd is not None and is_news(daily, odd, ran)
 
 
 def _parts(

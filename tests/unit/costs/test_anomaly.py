@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from noria.costs.anomaly import find_anomaly
+from noria.costs.anomaly import find_anomaly, is_news
 
 DAY = date(2026, 3, 20)  # a Friday
 
@@ -43,3 +43,44 @@ def test_a_weekday_is_compared_with_its_own_kind() -> None:
     found = find_anomaly({**daily, thursday: Decimal(50)}, thursday)
     assert found is not None
     assert (found.usual, found.excess, found.likeness) == (1, 49, "the last 7 Thursdays")
+
+
+def told(daily: dict[date, Decimal], ran: set[date], since: int, until: int) -> list[int]:
+    """The days, as told by each night, when a mail goes out."""
+    found = []
+    for number in range(since, until):
+        night = DAY + timedelta(days=number)
+        known = {day: cost for day, cost in daily.items() if night - timedelta(days=57) <= day <= night}
+        odd = find_anomaly(known, night, ran)
+        if odd and is_news(known, odd, ran):
+            found.append(number)
+    return found
+
+
+def world(cost: dict[int, float], days: int) -> tuple[dict[date, Decimal], set[date]]:
+    """Costs of days on which jobs ran, by number; on every day a cent for storage as well."""
+    daily = {DAY + timedelta(days=n): Decimal(str(cost.get(n, 0))) + Decimal("0.01") for n in range(days)}
+    return daily, {DAY + timedelta(days=n) for n in cost}
+
+
+@pytest.mark.parametrize("every", [2, 7, 30])
+def test_what_runs_now_and_then_is_never_odd(every: int) -> None:
+    daily, ran = world(dict.fromkeys(range(0, 120, every), 5), 120)
+    assert told(daily, ran, 0, 120) == []
+    seldom = {DAY + timedelta(days=n): Decimal(5) for n in range(0, 120, every)}
+    assert told(seldom, set(seldom), 0, 120) == [], "days that are not named cost nothing"
+
+
+@pytest.mark.parametrize("weekend", [False, True])
+def test_a_pipeline_that_is_paused_is_told_of_once(weekend: bool) -> None:
+    runs = {n: 10.0 for n in range(60) if weekend or (DAY + timedelta(days=n)).weekday() < 5}
+    paused = {n: cost for n, cost in runs.items() if n < 33}
+    assert told(*world(paused, 90), 0, 90) == [33], "a Wednesday"
+    assert told(*world(paused | {n: runs[n] for n in range(39, 45) if n in runs}, 90), 0, 90) == [33, 45]
+    cheaper = {n: cost if n < 33 else 3.0 for n, cost in runs.items()}
+    assert told(*world(cheaper, 60), 0, 60)[:1] == [33] and len(told(*world(cheaper, 60), 0, 60)) <= 2
+
+
+def test_a_weekly_run_that_is_dear_is_odd() -> None:
+    daily, ran = world(dict.fromkeys(range(0, 36, 7), 5) | {35: 20}, 36)
+    assert told(daily, ran, 0, 36) == [35]
