@@ -8,7 +8,6 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +44,13 @@ class DaskWorkers:
         with _connected():
             return Shared(value, self._client.scatter(value, broadcast=True, hash=False))
 
-    @cached_property
+    @property
     def cores(self) -> int:
-        """Processor cores of all the machines that the workers run on."""
-        with _connected():
-            found: dict[str, int] = self._client.run(available_cores)
-        return sum({urllib.parse.urlsplit(address).hostname: count for address, count in found.items()}.values())
+        """Processor cores of all the machines that the workers run on, now; of a cluster that grows others later."""
+        with _connected():  # a worker that has just died is no error: what it ran is run again
+            found: dict[str, int] = self._client.run(available_cores, on_error="ignore")
+        hosts = {urllib.parse.urlsplit(address).hostname: count for address, count in found.items()}
+        return max(1, sum(hosts.values()))
 
     def map(
         self, function: Callable[[Any, Any], Any], shared: Shared, jobs: Sequence[Any], *, until: float | None = None

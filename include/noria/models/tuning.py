@@ -85,14 +85,26 @@ class _End:
     cause: StoppedBy
     words: str
 
-    @classmethod
-    def of(cls, tuning: Tuning, workers: Workers) -> _End:
-        """The earlier one of the time and the cap, counted from now."""
-        now, timeout, cap = time.monotonic(), tuning.timeout_seconds, tuning.max_vcpu_seconds
-        if cap is not None and (seconds := cap / workers.cores) < timeout:
-            held = f"{workers.cores} cores for {seconds:.4g} seconds are {cap:g} vCPU-seconds"
-            return cls(now + seconds, "cap", f"{held} (tuning.max_vcpu_seconds)")
-        return cls(now + timeout, "time", f"{timeout:g} seconds are over (tuning.timeout_seconds)")
+
+class _Bounds:
+    """The time and the cap of a search, counted from now; how many cores there are may change from round to round."""
+
+    def __init__(self, tuning: Tuning, workers: Workers) -> None:
+        self._tuning, self._workers = tuning, workers
+        self._over = time.monotonic() + tuning.timeout_seconds
+        self._looked_at, self._cores, self._held = time.monotonic(), 0, 0.0
+
+    def end(self) -> _End:
+        """The earlier one of both, as it is before a round or after it."""
+        cap, timeout, now = self._tuning.max_vcpu_seconds, self._tuning.timeout_seconds, time.monotonic()
+        if cap is not None:
+            cores = self._workers.cores
+            # Machines that came or went meanwhile count as if they had been there all the time: rather too much.
+            self._held += max(cores, self._cores) * (now - self._looked_at)
+            self._looked_at, self._cores = now, cores
+            if (at := now + (cap - self._held) / cores) < self._over:
+                return _End(at, "cap", f"{cores} cores hold {cap:g} vCPU-seconds (tuning.max_vcpu_seconds)")
+        return _End(self._over, "time", f"{timeout:g} seconds are over (tuning.timeout_seconds)")
 
 
 @dataclass
@@ -161,7 +173,8 @@ def tune(
     Raises:
         InputError: No trial worked.
     """
-    end = _End.of(tuning, workers)
+    bounds = _Bounds(tuning, workers)
+    end = bounds.end()
     searches = _searches(problem, estimators, tuning.trials, seed)
     total = sum(s.budget for s in searches)
     log.info("tuning: %d trials over %s", total, ", ".join(f"{s.spec.kind} {s.budget}" for s in searches))
@@ -173,6 +186,7 @@ def tune(
         for (search, trial), point, result in zip(asked, points, results, strict=True):
             _tell(search, trial, point, result)
         _report(searches, problem, total)
+        end = bounds.end()
         is_over = time.monotonic() > end.at and any(s.spent < s.budget for s in searches)
         stopped = is_over and any(s.scores for s in searches)
     if stopped:

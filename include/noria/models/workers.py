@@ -14,7 +14,7 @@ class Workers(Protocol):
 
     @property
     def cores(self) -> int:
-        """Processor cores of all the machines that they run on."""
+        """Processor cores of all the machines that they run on, now."""
 
     def share(self, value: Any) -> Any:
         """Send a value to all of them, once; what comes back stands for it in `map`."""

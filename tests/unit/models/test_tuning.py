@@ -175,11 +175,27 @@ def test_a_search_ends_within_one_trial_of_its_bound_and_keeps_the_best(
     assert found.stopped_by == cause
     assert {t.kind: t.trials for t in found.best} == {"ridge": 2, "random_forest": 1}
     assert (
-        f"tuning stops after 3 of 6 trials: {'4 cores for 2.25' if cause == 'cap' else '2.25 seconds'}" in caplog.text
+        f"tuning stops after 3 of 6 trials: {'4 cores hold 9 vCPU' if cause == 'cap' else '2.25 seconds'}"
+        in caplog.text
     )
     unbound = search()
     assert clock == [9.0] and unbound.stopped_by is None
     assert search(max_vcpu_seconds=1e6).best == unbound.best
+
+
+def test_cores_that_come_during_a_search_count_against_its_cap(tmp_path: Path, clock: list[float]) -> None:
+    """Forty vCPU-seconds are ten seconds of four cores; from the third second on there are forty."""
+    split = load_split(write(fields(120), tmp_path / "t.parquet"), spec(RIDGE))
+
+    class Growing(InlineWorkers):
+        @property
+        def cores(self) -> int:  # type: ignore[override]
+            return 4 if clock[0] < 3 else 40
+
+    workers, chosen = Growing(), spec(RIDGE, trials=20, tuning={"max_vcpu_seconds": 40})
+    shared = workers.share(Training(split.problem, split.train))
+    found = tune(split.problem, shared, workers, estimators=chosen.estimators, tuning=chosen.tuning, seed=1)
+    assert (clock, found.stopped_by) == ([4.0], "cap"), "the round in which they came is the last one"
 
 
 def test_one_trial_that_works_always_counts(tmp_path: Path, clock: list[float]) -> None:
