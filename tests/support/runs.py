@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from noria.costs.budgets import Action, Answer, BoundKey, BoundUse, Judgement
+from noria.costs.estimate import Estimate
 from noria.records import (
     Candidate,
     Decision,
@@ -107,6 +112,15 @@ def validation(run: Run, workspace: Workspace, *, docs: str = "<html>docs</html>
     workspace.lake.replace(report.docs, docs.encode())
     workspace.lake.replace(run_path(run.pipeline.name, run.run_id, VALIDATION_FILE), to_json(report))
     return report
+
+
+def judgement(action: Action, key: BoundKey = "per_day", by: str = "") -> Judgement:
+    """Of a run that breaks a bound of 9 EUR by one; where `by` says who, that person has said no."""
+    at = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    bound = BoundUse(pipeline="students", key=key, limit=Decimal(9), spent=Decimal(), expected=Decimal(10))
+    estimate = Estimate(currency="EUR", cost=Decimal(10), low=Decimal(9), high=Decimal(11), runs=3)
+    answer = Answer(approved=False, by=by, reason="too dear", at=at) if by else None
+    return Judgement(action=action, judged_at=at, estimate=estimate, bounds=(bound,), answer=answer)
 
 
 def candidate(run: Run) -> Candidate:

@@ -8,7 +8,7 @@ from noria.alerts.alert import Alert, Links
 from noria.alerts.failures import last_lines, unfinished_stage
 from noria.costs.budgets import find_judgement
 from noria.records import BEFORE_STAGES, STAGES, Run
-from noria.workspace import Workspace
+from noria.workspace import APPROVAL, Workspace, run_path
 
 
 def late_alert(
@@ -60,4 +60,5 @@ def asks_people(run: Run, workspace: Workspace) -> str:
         judgement = find_judgement(run, workspace)
         return BEFORE_STAGES if judgement and judgement.action == "approve" and judgement.answer is None else ""
     asked = workspace.asked(run) if stage == "release" else None
-    return stage if asked and asked.waiting and workspace.approval(run) is None else ""
+    answered = workspace.lake.exists(run_path(run.pipeline.name, run.run_id, APPROVAL))
+    return stage if asked and asked.waiting and not answered else ""

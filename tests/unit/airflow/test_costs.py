@@ -115,6 +115,14 @@ def test_a_wrong_price_sheet_fails_at_once_and_everyone_hears_of_it(
     assert policy.emails == ("data-science@example.org",), "whoever hears of any pipeline, as nobody knows better"
 
 
+def test_where_nobody_gets_the_report_everyone_hears_of_a_night_that_failed(
+    workspace: Workspace, told: list[tuple[Alert, Alerts]]
+) -> None:
+    workspace.settings.costs_file.write_text("currency: USD\nreport: { emails: [] }\n")
+    FailedCostsNotifier().notify(task("export")[1])
+    assert told[0][1].emails == ("data-science@example.org",)
+
+
 def test_who_gets_the_report_hears_of_a_night_that_failed(
     workspace: Workspace, told: list[tuple[Alert, Alerts]]
 ) -> None:
