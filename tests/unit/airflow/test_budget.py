@@ -170,6 +170,20 @@ def test_people_are_asked_and_a_yes_lets_it_through(world: World) -> None:
     assert len(world.asked) == 1
 
 
+def test_the_budget_of_everything_asks_whom_it_names(world: World) -> None:
+    total = "total: {per_day: 35, when_exceeded: approve, approvers: [berta], timeout_hours: 2}\n"
+    world.workspace.settings.costs_file.write_text(SHEET + total)
+    world.allow("{per_run: 90, when_exceeded: stop, approvers: [anna]}").spend(10, 10, 10)
+    operator, context = world.task()
+    with pytest.raises(TaskAwaitingInput) as waits:
+        operator.execute(context)
+    assert waits.value.timeout <= timedelta(hours=2)
+    (asked,) = world.asked
+    assert [user.id for user in asked.assigned_users] == ["berta"]
+    assert "total.per\\_day of the price sheet is 35.00 EUR" in str(asked.body)
+    assert operator.execute_complete(context, answered("Approve", reason="the fair is tomorrow"))
+
+
 def test_a_no_ends_the_run_and_so_does_silence(world: World) -> None:
     world.allow("{per_run: 9, when_exceeded: approve, timeout_hours: 36}").spend(10, 10, 10)
     operator, context = world.task()
