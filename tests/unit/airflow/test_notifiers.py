@@ -5,6 +5,7 @@ import email
 import email.policy
 import html
 import json
+import shutil
 import smtplib
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,7 +23,9 @@ from noria.airflow.notifiers import (
     VerdictNotifier,
     WaitingNotifier,
 )
-from noria.alerts import deliver
+from noria.alerts import deliver, post
+from noria.alerts.budgets import stopped_alert
+from noria.costs.budgets import keep_judgement
 from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
@@ -32,15 +35,24 @@ from noria.settings import CHECKOUT, Settings
 from noria.stages.rollback import rollback_path
 from noria.workspace import Workspace, run_path, safe_run_id, to_json
 from tests.support.mail import sent_by
-from tests.support.runs import candidate, decision, done, failed, rule, validation
+from tests.support.proposals import empty_registry
+from tests.support.runs import candidate, decision, done, failed, judgement, rule, validation
 
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
 UI = "http://127.0.0.1:8080"
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return empty_registry(tmp_path_factory)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("NORIA_HOME", str(tmp_path / "home"))
+def workspace(tmp_path: Path, registry: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    home = tmp_path / "home"
+    (home / "registry").mkdir(parents=True)
+    shutil.copy(registry, home / "registry" / "mlflow.db")
+    monkeypatch.setenv("NORIA_HOME", str(home))
     monkeypatch.setenv("NORIA_UI_URL", UI)
     return Workspace.open(Settings.from_env())
 
@@ -206,6 +218,22 @@ def test_that_the_end_of_a_run_was_told_is_noted(
     log = workspace.settings.log_file("students", run.run_id, MAIL_LOG)
     assert log.exists() == (noted is not None)
     assert noted is None or noted in log.read_text()
+
+
+@pytest.mark.parametrize(("breaks", "told"), [(False, 2), (True, 1)])
+def test_a_run_within_its_budget_ends_what_was_told_of_those_that_were_stopped(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch, breaks: bool, told: int
+) -> None:
+    failed(workspace, run, "budget", "the run breaks its budget")
+    failure = workspace.failure(run)
+    assert failure is not None
+    stopped = stopped_alert(run, failure, judgement("stop"), [])
+    post(stopped, students.alerts.emails, students.alerts, workspace)
+    keep_judgement(judgement("warn").model_copy(update={} if breaks else {"bounds": ()}), run, workspace)
+    done(workspace, run, "promote", decision("keep"))
+    send(VerdictNotifier(students), workspace, monkeypatch)
+    post(stopped, students.alerts.emails, students.alerts, workspace)
+    assert len(send(VerdictNotifier(students), workspace, monkeypatch)) == told
 
 
 def test_nobody_to_tell(workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

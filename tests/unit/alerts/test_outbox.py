@@ -60,13 +60,12 @@ def _post_many(workspace: Workspace, port: int, start: int, count: int) -> None:
 
     for number in range(start, start + count):
         post(failure(f"run-{number}"), TEAM, None, workspace)
-        if number % 5 == 0:
-            deliver(workspace, send)
+        deliver(workspace, send)
 
 
 def test_500_failures_of_one_cause_by_many_processes_are_one_mail_and_one_digest(outbox: Outbox) -> None:
     fork = multiprocessing.get_context("fork")
-    shares = [(outbox.workspace, outbox.server.port, 125 * worker, 125) for worker in range(4)]
+    shares = [(outbox.workspace, outbox.server.port, 50 * worker, 50) for worker in range(10)]
     workers = [fork.Process(target=_post_many, args=share) for share in shares]
     for worker in workers:
         worker.start()
