@@ -346,7 +346,7 @@ def test_a_run_beyond_its_budget_waits_for_people_before_its_first_job(world: Wo
     world.answer("dear", runs["dear again"], "Approve", "the fair is tomorrow", task="budget")
     assert world.tasks("dear", runs["dear again"])["budget"]["state"] == "success"
     first = wait(lambda: world.tasks("dear", runs["dear again"])["ingest"]["state"], "its first job")
-    assert first not in ("upstream_failed", "skipped"), "its turn has come, whatever becomes of it: there is no such file"
+    assert first not in ("upstream_failed", "skipped"), "it was its turn, whatever becomes of it without its file"
 
 
 def test_a_form_leads_back_to_the_champion_before(world: World, runs: dict[str, str]) -> None:
