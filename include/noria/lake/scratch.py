@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from noria.errors import StorageError
 
@@ -55,13 +55,29 @@ def unwritable(parent: Path, error: OSError) -> StorageError:
 @contextlib.contextmanager
 def _held_folder(parent: Path) -> Iterator[Path]:
     _sweep(parent)
-    folder = parent / uuid.uuid4().hex
-    folder.mkdir(parents=True)
-    with FileLock(folder / _LOCK):
+    folder, lock = _own_folder(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _own_folder(parent: Path) -> tuple[Path, BaseFileLock]:
+    """A new folder and its lock, held. Who sweeps between the lock's file and its lock takes it for one left behind."""
+    while True:
+        folder = parent / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        lock = FileLock(folder / _LOCK)
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            lock.acquire()
+        except OSError:
+            if folder.exists():
+                raise
+            continue
+        if (folder / _LOCK).exists():
+            return folder, lock
+        lock.release()
 
 
 def _sweep(parent: Path) -> None:

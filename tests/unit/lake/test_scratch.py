@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,16 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
         scratch(disk) as folder,
     ):
         (folder / "x").write_bytes(bytes(2 << 20))
+
+
+def test_many_at_once_keep_their_folders_apart(tmp_path: Path) -> None:
+    """Also while one has made the file of its lock and has not taken it yet."""
+
+    def use(number: int) -> bool:
+        with scratch(tmp_path) as folder:
+            (folder / "file").write_text(str(number))
+            return (folder / "file").read_text() == str(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(300)))
+    assert list(tmp_path.iterdir()) == []
