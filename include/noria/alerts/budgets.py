@@ -30,7 +30,7 @@ def exceeding_alert(run: Run, judgement: Judgement, links: Links) -> Alert:
         severity="warning",
         cause=f"goes on: {_bounds(judgement)}",
         run_id=run.run_id,
-        details=[*judgement.sentences, "budget.when_exceeded says whether such a run goes on, waits or ends."],
+        details=[*judgement.sentences, "when_exceeded of the budget says whether such a run goes on, waits or ends."],
         links=links,
     )
 
@@ -87,7 +87,7 @@ def budget_alert(notice: BudgetNotice, links: Links) -> Alert:
         kind="budget",
         severity=_severity(notice),
         cause=f"{notice.kind} {notice.percent} % of {notice.key} {limit} {notice.period}",
-        details=[*details, f"The bound is {place}. What happens to runs that break it: budget.when_exceeded."],
+        details=[*details, f"The bound is {place}. What happens to runs that break it: when_exceeded beside it."],
         links=links,
     )
 
