@@ -68,6 +68,7 @@ def test_callbacks_share_the_time_for_sending_and_keep_what_is_left(
             tell([Alert("students", f"failed {'abc'[number]}")], TEAM, workspace)
             mail.SENDING.take(0.05)
         assert len(server.mails) == 1
+        assert len(list(workspace.lake.list("outbox/arrived"))) == 2, "nor is time taken for folding"
         monkeypatch.setattr(mail, "SENDING", Allowance(seconds=15, window_seconds=60))
         tell([], TEAM, workspace)
         assert len(server.mails) == 3
