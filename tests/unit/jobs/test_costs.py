@@ -167,8 +167,12 @@ def test_what_cannot_be_taken_in_is_mailed_once_and_noted_with_what_else_people_
             notes = do("ingest", workspace).notes
         posted = [json.loads(letter)["alert"] for letter in letters(workspace)]
         assert sum(f"{first:%Y%m}/manifest.json" in str(alert["details"]) for alert in posted) == 1
+        file = workspace.settings.costs_file
+        file.write_text(file.read_text().replace("finance@example.org", ""))
     assert len(notes) == len(posted) == 2
     assert len({alert["cause"] for alert in posted}) == 1, "so that mails fold"
+    told = [json.loads(letter)["recipients"] for letter in letters(workspace)]
+    assert told == [["finance@example.org"], ["data-science@example.org"]], "everyone, where nobody gets the report"
     charges.deliver(root, [charges.charge(before(9)), charges.charge(before(7))], NOW, (before(9), before(7)))
     assert do("ingest", workspace).notes[0] == f"nothing was charged: {before(8)}"
 
