@@ -36,7 +36,7 @@ sys.exit(main())
 """`noria` that writes when it began: how long Python takes to start says something of the machine alone."""
 HANG_SECONDS = 60
 SUBJECTS = [
-    *("python", "packages", "disk", "profile", "mail", "pipelines"),
+    *("python", "packages", "disk", "profile", "mail", "pipelines", "prices"),
     *CONNECTIONS,
     *("identity", "clock", "lake", "lock", "outbox", "synapse"),
     *("azureml", "compute", "quota", "environment", "datastore", "mlflow", "costs", "keys", "registry", "ledger"),

@@ -370,7 +370,8 @@ def test_a_run_with_nothing_new_uploads_no_data_and_no_code(world: World, runs: 
     written = [r.path for r in world.twin.requests("storage", "PUT")]
     assert written, "a run leaves its records"
     outside = [path for path in written if f"/runs/students/{safe_run_id(again)}/" not in urllib.parse.unquote(path)]
-    assert [path for path in outside if not re.search(r"/\.locks/|/etags/|/ledger/promotions/", path)] == []
+    accounts = r"/\.locks/|/etags/|/ledger/promotions/|/metering/|/outbox/"
+    assert [path for path in outside if not re.search(accounts, path)] == []
     created = [r.path for r in world.twin.requests("management", "PUT")]
     assert [path for path in created if "/jobs/" not in path] == []
 

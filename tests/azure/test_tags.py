@@ -62,6 +62,11 @@ def test_whatever_a_run_creates_bears_its_tags(twin: Twin, tmp_path: Path) -> No
         assert wanted.items() <= facts["tags"].items() and facts["tags"]["noria:stage"], f"{kind} {found}"
         for step in (facts.get("jobs") or {}).values():
             assert wanted.items() <= step["tags"].items(), f"a step of {found}"
-    others = {kind: facts.get("tags") or {} for kind, _, facts in made if kind not in ("jobs", "models")}
+    (used,) = {facts["environmentId"].split("/")[-3] for _, _, facts in own if facts.get("environmentId")}
+    others = {
+        kind: facts.get("tags") or {}
+        for kind, found, facts in made
+        if kind in ("components", "codes") or (kind == "environments" and found == used)
+    }
     assert others.pop("components") == job_tags(run, "many")
     assert others == {"codes": {}, "environments": {"noria:component": "jobs"}}, "the SDK sends no tags with code"
