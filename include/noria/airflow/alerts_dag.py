@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -27,7 +26,6 @@ def alerts_arguments() -> dict[str, Any]:
         "dag_id": ALERTS_DAG,
         "description": "Send the mails that wait",
         "schedule": EVERY,
-        "start_date": datetime(2026, 1, 1, tzinfo=UTC),
         "catchup": False,
         "max_active_runs": 1,
         "tags": list(ALERTS_TAGS),
