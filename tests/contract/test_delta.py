@@ -11,7 +11,7 @@ import pytest
 
 from noria.errors import BusyError, StorageError
 from noria.lake import Lake, delta, mirror, open_lake
-from tests.contract.test_lake import BACK_ENDS, Place
+from tests.contract.test_lake import Place
 
 pytestmark = pytest.mark.slow
 SCHEMA = pa.schema(
@@ -19,23 +19,6 @@ SCHEMA = pa.schema(
 )
 LAYOUT = delta.Layout(SCHEMA, ("day", "from"), {"delta.enableExpiredLogCleanup": "false"})
 Rows = Iterable[tuple[str, str, str]]
-
-
-@pytest.fixture(params=BACK_ENDS)
-def back_end(request: pytest.FixtureRequest) -> str:
-    if request.param == "abfs":
-        request.getfixturevalue("twin")
-    return str(request.param)
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, back_end: str, tmp_path: Path) -> Place:
-    return BACK_ENDS[back_end](request, tmp_path)
-
-
-@pytest.fixture
-def lake(place: Place, tmp_path: Path) -> Lake:
-    return open_lake(place.url, place.connection, tmp_path / "tmp")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from noria.bench.costs_invoices import Month, deliver
-from noria.errors import InputError, JobError, StorageError
+from noria.bench.disk import check_disk
+from noria.errors import InputError, JobError
 from noria.lake import scratch
 from noria.settings import Settings
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if rows < 12:
         raise InputError(f"--rows {rows}", expected="12 or more, one a month")
     with scratch(Settings.from_env().home / "tmp") as folder:
-        _check_disk(folder, rows * _ROW_BYTES)
+        check_disk(folder, rows * _ROW_BYTES, "--rows")
         delivered = _generate(folder / "lake" / "exports" / "costs", rows, args.doubles)
         ingested = _step("ingest", folder)
         report = _step("report", folder)
@@ -96,16 +96,6 @@ def _step(name: str, home: Path) -> dict[str, Any]:
         raise JobError(f"the step {name} ended with {process.returncode}", remedy="What it wrote above says why.")
     told: dict[str, Any] = json.loads(process.stdout)
     return {**told, "seconds": round(seconds, 3)}
-
-
-def _check_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise StorageError(
-            f"{free / 1e9:.1f} GB free at {folder}",
-            expected=f"{needed / 1e9:.1f} GB",
-            remedy="Choose another disk with NORIA_HOME, or fewer --rows.",
-        )
 
 
 def _tell(line: str) -> None:

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from noria.bench.disk import check_disk
 from noria.compute.process import JobProcess
-from noria.errors import InputError, StorageError
+from noria.errors import InputError
 from noria.lake import scratch
 from noria.pipeline import SampleSource
 from noria.settings import Settings
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"no program {tool!r} on PATH", expected="GNU coreutils")
     home = Settings.from_env().home
     with scratch(home / "tmp") as folder:
-        _check_disk(folder, int(gigabytes * 1e9 * _DISK_FACTOR))
+        check_disk(folder, int(gigabytes * 1e9 * _DISK_FACTOR), "--gb")
         large = _generate(folder / "large.csv", gigabytes * 1e9)
         copied = _copy_and_hash_seconds(large, folder / "copy.csv")
         seconds, usage = _ingest(large, folder / "large")
@@ -68,16 +69,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "small_seconds": round(small_seconds, 3),
             "small_peak_rss_bytes": small_usage["peak_rss_bytes"],
         }
-
-
-def _check_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise StorageError(
-            f"{free / 1e9:.1f} GB free at {folder}",
-            expected=f"{needed / 1e9:.1f} GB",
-            remedy="Choose another disk with NORIA_HOME, or a smaller --gb.",
-        )
 
 
 def _generate(path: Path, size: float) -> Path:
