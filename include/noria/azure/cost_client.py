@@ -7,10 +7,8 @@ key by key.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from functools import cached_property
@@ -20,7 +18,7 @@ from noria.azure.arm import arm_endpoint
 from noria.azure.connection import AzureConnection
 from noria.azure.errors import Service, explained, refused
 from noria.azure.reading import read_exception
-from noria.azure.renewal import Renewing, is_token_refused
+from noria.azure.renewal import Renewing
 from noria.errors import AccessError, InputError, NoriaError, UnavailableError
 
 if TYPE_CHECKING:
@@ -167,25 +165,12 @@ class CostClient(Renewing):
             detail: What it is about, beside the scope.
             look: Done before a further try of what may have worked; what it finds is the answer.
         """
-        started, has_renewed = time.monotonic(), False
-        for failures in itertools.count(1):
-            try:
-                with explained(f"{detail}{self.resource}", Service.COSTS):
-                    return what()
-            except UnavailableError as error:
-                pause = pause_seconds(error, failures)
-                if time.monotonic() - started + pause > self._patience_seconds:
-                    raise
-                log.info("%s; again in %.0f s", error, pause)
-            except AccessError as error:
-                if has_renewed or not is_token_refused(error) or "RBACAccessDenied" in str(error):
-                    raise
-                self._forget_tokens()
-                pause, has_renewed = 0.0, True
-            time.sleep(pause)
-            if (found := look()) is not None:
-                return found
-        raise AssertionError("count ended")
+
+        def ask() -> T:
+            with explained(f"{detail}{self.resource}", Service.COSTS):
+                return what()
+
+        return self._until_answered(ask, look, pause_seconds, self._patience_seconds)
 
     @cached_property
     def _sdk(self) -> CostManagementClient:

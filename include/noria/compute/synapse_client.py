@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from noria.azure.connection import AzureConnection
 from noria.azure.errors import Service, explained
-from noria.azure.renewal import Renewing, is_token_refused
-from noria.errors import AccessError, NoriaError, UnavailableError
+from noria.azure.renewal import Renewing
+from noria.errors import NoriaError, UnavailableError
 
 if TYPE_CHECKING:
     from azure.core import PipelineClient
@@ -184,25 +183,16 @@ class PoolClient(Renewing):
             settling_seconds: How long to wait at least before a look, where it is not sure that nothing was done.
             patience_seconds: When to give up.
         """
-        started, has_renewed = time.monotonic(), False
-        for failures in itertools.count(1):
-            try:
-                with explained(f"{detail}{self._resource}", Service.SYNAPSE):
-                    return what()
-            except UnavailableError as error:
-                pause = pause_seconds(error, failures)
-                pause = max(pause, settling_seconds) if _may_have_worked(error) else pause
-                if time.monotonic() - started + pause > patience_seconds:
-                    raise
-            except AccessError as error:
-                if has_renewed or not is_token_refused(error):
-                    raise
-                self._forget_tokens()
-                pause, has_renewed = 0.0, True
-            time.sleep(pause)
-            if (found := look()) is not None:
-                return found
-        raise AssertionError("count ended")
+
+        def ask() -> T:
+            with explained(f"{detail}{self._resource}", Service.SYNAPSE):
+                return what()
+
+        def pause(error: UnavailableError, failures: int) -> float:
+            least = settling_seconds if _may_have_worked(error) else 0.0
+            return max(least, pause_seconds(error, failures))
+
+        return self._until_answered(ask, look, pause, patience_seconds)
 
     @cached_property
     def _sdk(self) -> SparkClient:

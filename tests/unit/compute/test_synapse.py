@@ -20,6 +20,7 @@ from azure.synapse.spark.models import (
     SparkServicePlugin,
 )
 
+from noria.azure import renewal
 from noria.azure.connection import AzureConnection
 from noria.azure.errors import Service, explained
 from noria.compute import synapse, synapse_client
@@ -244,8 +245,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(synapse_client.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(synapse_client.time, "sleep", self.sleep)
+        monkeypatch.setattr(renewal.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(renewal.time, "sleep", self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
