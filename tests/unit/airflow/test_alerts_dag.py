@@ -30,7 +30,7 @@ def test_without_a_connection_mails_wait_and_the_log_says_so_once(
     for _ in range(2):
         with caplog.at_level(logging.WARNING, "noria"):
             SendAlertsOperator().execute({})
-    said = [record.message for record in caplog.records if "mails wait" in record.message]
+    said = [record.getMessage() for record in caplog.records if "mails wait" in record.getMessage()]
     assert len(said) == 1
     assert "smtp_default" in said[0]
     assert len(list(workspace.lake.list("outbox/waiting"))) == 1
