@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +16,6 @@ from noria.errors import ExitCode, InputError, NoriaError, StorageError
 from noria.launcher.api import run_page
 from noria.launcher.component import tail
 from noria.launcher.follow import Outcome, follow
-from noria.launcher.signals import SIGNALS
 from noria.launcher.stack import Stack
 from noria.mailbox import inbox
 from noria.pipeline import Pipeline, load_pipeline
@@ -65,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
     if args.source is not None:
         conf["source"] = pipeline.source.uri
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    for number in SIGNALS:
-        signal.signal(number, _interrupt)
     session = _Session(settings, pipeline, console)
     begun = time.monotonic()
     try:
@@ -257,9 +252,3 @@ def _conf(changes: list[str]) -> dict[str, Any]:
         else:
             conf.setdefault("overrides", {})[key] = value
     return conf
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # stopping cleanly takes seconds and is not cut short
-    raise KeyboardInterrupt

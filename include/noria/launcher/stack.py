@@ -21,7 +21,7 @@ from noria.launcher.credentials import USER, Credentials
 from noria.launcher.environment import HOST, airflow_environment, airflow_home, ignored_settings
 from noria.launcher.ports import choose_port
 from noria.launcher.processes import end_trees, find, identify
-from noria.launcher.signals import signals_held
+from noria.launcher.signals import Interruption, signals_held
 from noria.launcher.state import LauncherState
 from noria.launcher.state import path as state_path
 from noria.mailbox import inbox
@@ -52,10 +52,12 @@ class Stack:
         self._settings, self._wanted_port, self._scheduled_runs, self._tell = settings, port, scheduled_runs, tell
         self._logs = settings.home / "logs" / "launcher"
         self._components: list[Component] = []
+        self._interruption = Interruption()
         self._undo = contextlib.ExitStack()
         self.user = USER
 
     def __enter__(self) -> Stack:
+        self._interruption.watch()
         try:
             self._boot()
         except BaseException:
@@ -69,7 +71,8 @@ class Stack:
         self._undo.close()
 
     def check(self) -> None:
-        """Raise ComponentError if a component has ended."""
+        """Raise ComponentError if a component has ended, KeyboardInterrupt if somebody wants the end."""
+        self._interruption.check()
         for component in self._components:
             if component.exit_code is not None:
                 raise ComponentError(

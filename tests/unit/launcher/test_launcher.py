@@ -9,20 +9,24 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from filelock import FileLock
 
-from noria.errors import InputError, StorageError
+from noria.errors import BusyError, InputError, StorageError
 from noria.launcher import api as api_module
 from noria.launcher.api import AirflowApi, ApiUnavailableError
 from noria.launcher.credentials import Credentials
 from noria.launcher.environment import airflow_environment, ignored_settings
 from noria.launcher.ports import USUAL_PORT, choose_port, is_free
 from noria.launcher.processes import end_trees, find, identify
-from noria.launcher.signals import signals_held
+from noria.launcher.signals import SIGNALS, signals_held
+from noria.launcher.stack import Stack
 from noria.launcher.state import LauncherState
 from noria.settings import Settings
 from noria.verdicts import CONNECTION as VERDICTS
@@ -175,6 +179,35 @@ def test_signal_waits_until_what_it_would_interrupt_is_done() -> None:
         assert child.wait(timeout=10) == -signal.SIGTERM, "a child that is started meanwhile can be ended"
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """What the test makes of the signals ends with it."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_python_swallows_is_raised_where_the_launcher_waits(tmp_path: Path) -> None:
+    stack = Stack(Settings(home=tmp_path, lake_url=""), port=None, scheduled_runs=False, tell=print)
+    with FileLock(tmp_path / "launcher.lock"), pytest.raises(BusyError), stack:
+        """It takes the signals before anything else, and starts nothing here."""
+    stack.check()
+
+    class Forgotten:
+        """What the garbage collector comes upon while the signal arrives."""
+
+    thing = Forgotten()
+    watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+    del thing
+    assert watched() is None
+    with pytest.raises(KeyboardInterrupt):
+        stack.check()
+    signal.raise_signal(signal.SIGINT)  # stopping takes seconds and is not cut short
 
 
 def test_warden_ends_what_it_was_told_of_when_its_pipe_closes() -> None:
