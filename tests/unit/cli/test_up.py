@@ -114,7 +114,6 @@ def test_once_ends_by_itself_with_the_exit_code_of_the_stage_that_failed_once_it
 
     monkeypatch.setattr(up, "MAIL_SECONDS", 5 if told_after else 0.3)
     monkeypatch.setattr(up, "Stack", Stack)
-    monkeypatch.setattr(up.signal, "signal", lambda *_: None)
     monkeypatch.setattr(up._Session, "retrain", retrain)
     assert main(["up", "students", "--once", "--home", str(tmp_path)]) == 2
     said = capsys.readouterr().out
