@@ -115,7 +115,7 @@ def same(one: Candidate, other: Candidate) -> bool:
     """Whether two candidates differ only in where and how fast they were made."""
 
     def essence(candidate: Candidate) -> dict[str, Any]:
-        facts = candidate.model_dump(exclude={"model", "training_rows", "cluster"})
+        facts = candidate.model_dump(exclude={"model", "training_rows", "cluster", "search_seconds"})
         return facts | {"contenders": [{**c, "seconds": 0} for c in facts["contenders"]]}
 
     return essence(one) == essence(other)

@@ -62,7 +62,13 @@ COMPARED: tuple[tuple[str, type[Record], dict[str, Any]], ...] = (
     (
         "train",
         Candidate,
-        {"model": True, "training_rows": True, "cluster": True, "contenders": {"__all__": {"seconds": True}}},
+        {
+            "model": True,
+            "training_rows": True,
+            "cluster": True,
+            "search_seconds": True,
+            "contenders": {"__all__": {"seconds": True}},
+        },
     ),
     ("promote", Decision, {"verdict_id": True, "predicting": {"cpu_seconds": True}}),
 )

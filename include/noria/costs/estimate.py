@@ -2,8 +2,8 @@
 
 Costs of runs are never negative and seldom far below the usual, so they are taken for log-normal: the estimate is their
 geometric mean, and the interval is one for a further run (Student's t on the logarithms). What they used is priced by
-the sheet as it is now. The search is most of a run and is given a number of trials, so what a past run's training did
-cost is taken by the trials and folds of this one, as far as the bounds of this one's search let it grow.
+the sheet as it is now. A search is given a number of trials, so what that of a past run did cost is taken by the trials
+and folds of this one, as far as the bounds of this one's search let it grow.
 """
 
 from __future__ import annotations
@@ -124,23 +124,33 @@ def _training(past: RunCost, run: Run, workspace: Workspace, sheet: PriceSheet) 
         candidate = Candidate.model_validate(trained.record) if trained else None
     except (NoriaError, ValueError):
         return cost
-    then = before.pipeline.tuning
-    was_cut = candidate is not None and candidate.stopped_by is not None  # so its trials are not what it was paid for
-    scaled = cost if was_cut else cost * _size(tuning) / _size(then)
-    if trained is None:
-        return scaled
-    limit, limit_then = (_limit(search, trained.usage, cost, sheet) for search in (tuning, then))
-    # What it did cost under a bound as tight it may cost again: not all of the training is search.
-    return min(scaled, max(limit, cost if limit_then <= limit else Decimal()))
+    if trained is None or candidate is None:
+        return cost * _size(tuning) / _size(before.pipeline.tuning)
+    return _trained_with((tuning, before.pipeline.tuning), trained.usage, candidate, cost, sheet)
+
+
+def _trained_with(
+    searches: tuple[Tuning, Tuning], used: Usage, candidate: Candidate, cost: Decimal, sheet: PriceSheet
+) -> Decimal:
+    """What a training would cost with another search than it had: all but its search stays as it was."""
+    now, then = searches
+    wall = max(used.wall_seconds, _SHORTEST_SECONDS)
+    seconds = min(candidate.search_seconds or wall, wall)  # an older record does not say: all of it was search
+    search = cost * Decimal(str(seconds / wall))
+    was_cut = candidate.stopped_by is not None  # so its trials are not what it was paid for
+    scaled = search if was_cut else search * _size(now) / _size(then)
+    limit, limit_then = (_limit(bounds, used, seconds, search, sheet) for bounds in searches)
+    # What it did cost under a bound as tight it may cost again: trials that run when a bound is reached end.
+    return cost - search + min(scaled, max(limit, search if limit_then <= limit else Decimal()))
 
 
 def _size(tuning: Tuning) -> int:
     return tuning.trials * tuning.folds
 
 
-def _limit(tuning: Tuning, used: Usage, cost: Decimal, sheet: PriceSheet) -> Decimal:
-    """The most that a search may cost by its time and by its cap, where a past training ran that cost so much."""
-    by_time = cost * Decimal(str(tuning.timeout_seconds)) / Decimal(str(max(used.wall_seconds, _SHORTEST_SECONDS)))
+def _limit(tuning: Tuning, used: Usage, seconds: float, cost: Decimal, sheet: PriceSheet) -> Decimal:
+    """The most that a search may cost by its time and by its cap, where a past one took so long and cost so much."""
+    by_time = cost * Decimal(str(tuning.timeout_seconds)) / Decimal(str(seconds))
     price = sheet.price_of(sheet.name_of(used.machine))
     if tuning.max_vcpu_seconds is None or price is None:
         return by_time

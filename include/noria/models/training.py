@@ -35,6 +35,7 @@ class Trained:
         seen: Hashes of all rows that the search tried models on or the model was fitted on (n × 16, sorted): of the
             very arrays that they were given, whatever the rule says.
         stopped_by: What ended the search before all its trials were spent.
+        search_seconds: How long the search took, by the clock; the rest is judging.
     """
 
     chosen: Contender
@@ -45,6 +46,7 @@ class Trained:
     learning_curve: tuple[CurvePoint, ...]
     trials: int
     stopped_by: StoppedBy | None = None
+    search_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def fit_all(split: Split, pipeline: Pipeline, workers: Workers) -> Trained:
     )
     trained = _result(contestants, fitted, chosen, curve, split)
     seen = row_set(np.concatenate([given.rows.hashes, trained.seen]))
-    return replace(trained, seen=seen, stopped_by=search.stopped_by)
+    return replace(trained, seen=seen, stopped_by=search.stopped_by, search_seconds=search.seconds)
 
 
 def _choose(contestants: list[_Contestant], pipeline: Pipeline) -> int:

@@ -71,10 +71,12 @@ class Search:
     Attributes:
         best: The best of each family that had a trial that worked.
         stopped_by: What ended it before all its trials were spent.
+        seconds: How long it took, by the clock.
     """
 
     best: list[Tuned]
     stopped_by: StoppedBy | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def tune(
     Raises:
         InputError: No trial worked.
     """
+    begun = time.monotonic()
     bounds = _Bounds(tuning, workers)
     end = bounds.end()
     searches = _searches(problem, estimators, tuning.trials, seed)
@@ -191,7 +194,7 @@ def tune(
         stopped = is_over and any(s.scores for s in searches)
     if stopped:
         log.warning("tuning stops after %d of %d trials: %s", sum(s.spent for s in searches), total, end.words)
-    return Search(_results(searches, problem), end.cause if stopped else None)
+    return Search(_results(searches, problem), end.cause if stopped else None, time.monotonic() - begun)
 
 
 def _searches(problem: Problem, estimators: Sequence[EstimatorSpec], trials: int, seed: int) -> list[_FamilySearch]:

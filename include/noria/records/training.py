@@ -77,6 +77,8 @@ class Candidate(Record):
     trials: int
     stopped_by: StoppedBy | None = None
     """What ended the search before all its trials were spent."""
+    search_seconds: float | None = None
+    """How long the search took, by the clock; older records do not say."""
     train_rows: int
     holdout_rows: int
     holdout_sha256: str

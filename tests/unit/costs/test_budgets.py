@@ -85,6 +85,21 @@ def test_a_longer_search_is_dearer(world: World) -> None:
     assert "by the trials and bounds of its search" in found.words
 
 
+def test_what_is_not_search_costs_the_same_however_long_the_search(world: World) -> None:
+    """Of 8100 seconds of training, of 9 euros, a third was search, which is five times as long now."""
+    workspace = world()
+    for _ in range(3):
+        before = past(workspace, 10, tuning=str({"trials": 10, "timeout_seconds": 10800}))
+        candidate = story.candidate(before.pipeline).model_copy(update={"search_seconds": 2700})
+        usage = Usage(wall_seconds=8100, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=32400)
+        done(workspace, before, "train", candidate, usage)
+    sheet = load_sheet(workspace.settings.costs_file)
+    longer = workspace.create_run("students", overrides={"tuning": str({"trials": 50, "timeout_seconds": 1e6})})
+    assert estimate_run(longer, workspace, sheet).cost == 1 + 6 + 5 * 3
+    bounded = workspace.create_run("students", overrides={"tuning": str({"trials": 50, "timeout_seconds": 5400})})
+    assert estimate_run(bounded, workspace, sheet).cost == 1 + 6 + 2 * 3
+
+
 @pytest.mark.parametrize(
     ("then", "stopped_by", "now", "expected"),
     [

@@ -52,7 +52,7 @@ def start(workspace: Workspace, source: str = "sample://students?rows=400", **ov
 def comparable(candidate: Candidate) -> Candidate:
     """A candidate without what two equal runs may differ in: names, durations, the state of the checkout."""
     contenders = tuple(c.model_copy(update={"seconds": 0.0}) for c in candidate.contenders)
-    places = dict.fromkeys(("model", "training_rows", "cluster", "code"), "")
+    places = dict.fromkeys(("model", "training_rows", "cluster", "code", "search_seconds"), "")
     return candidate.model_copy(update={**places, "contenders": contenders})
 
 
