@@ -49,6 +49,15 @@ class RunFacts:
         return self.run.created_at
 
     @property
+    def search_cost(self) -> Decimal:
+        """What the search of its training cost; all of it where an older record does not say how long the search took."""
+        cost = self.cost.by_stage.get("train", Decimal(0))
+        seconds = self.candidate and self.candidate.search_seconds
+        if not seconds or self.train_usage is None or seconds >= self.train_usage.wall_seconds:
+            return cost
+        return cost * Decimal(str(seconds / self.train_usage.wall_seconds))
+
+    @property
     def gain(self) -> float | None:
         """By how much the primary metric got better; none without a champion to compare with, or no new one."""
         decision = self.decision

@@ -133,14 +133,16 @@ def _hopeless_trials(known: Sequence[RunFacts]) -> Iterator[Recommendation]:
             own = sum(c.seconds for c in candidate.contenders if c.name == family)
             whole = sum(c.seconds for c in candidate.contenders)
             seconds += own
-            saving += fact.cost.by_stage.get("train", Decimal(0)) * Decimal(str(own / whole if whole else 0))
+            saving += fact.search_cost * Decimal(str(own / whole if whole else 0))
+        trials = next(c.trials for c in tried[-1][1].contenders if c.name == family and c.trials)
         yield Recommendation(
             kind="hopeless trials",
             pipeline=tried[0][0].cost.pipeline,
             currency=tried[0][0].cost.currency,
             saving=saving,
-            advice=f"{family} never came near the best model in {len(tried)} searches. Take it out of estimators.",
-            reckoned=f"Its share of the seconds of all trials ({seconds:.0f} s), times what the trainings cost.",
+            advice=f"{family} never came near the best model in {len(tried)} searches. Take it out of estimators, and "
+            f"its {trials} trials out of tuning.trials, or the others get them.",
+            reckoned=f"Its share of the seconds of all trials ({seconds:.0f} s), times what the searches cost.",
         )
 
 

@@ -173,7 +173,15 @@ def far(name: str) -> Candidate:
 def test_a_family_that_never_came_near_costs_its_share_of_the_seconds() -> None:
     (advice,) = found(*(fact(i, candidate=far("xgboost")) for i in range(3)), kind="hopeless trials")
     assert advice.advice.startswith("xgboost never came near the best model in 3 searches.")
+    assert "and its 6 trials out of tuning.trials" in advice.advice, "else the other families spend them"
     assert advice.saving == Decimal("1.80") / 2, "6 of 12 seconds of three trainings"
+
+
+def test_what_is_not_search_is_not_saved_with_a_family() -> None:
+    searched = far("xgboost").model_copy(update={"search_seconds": HOUR / 4})
+    known = [fact(i, candidate=searched, usage=usage(0.9, 12)) for i in range(3)]
+    (advice,) = found(*known, kind="hopeless trials")
+    assert advice.saving == Decimal("1.80") / 4 / 2
 
 
 def test_a_family_that_came_near_once_stays() -> None:
