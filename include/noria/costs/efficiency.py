@@ -50,7 +50,7 @@ class RunFacts:
 
     @property
     def search_cost(self) -> Decimal:
-        """What the search of its training cost; all of it where an older record does not say how long the search took."""
+        """What the search of its training cost, or all of it where an older record does not say how long that took."""
         cost = self.cost.by_stage.get("train", Decimal(0))
         seconds = self.candidate and self.candidate.search_seconds
         if not seconds or self.train_usage is None or seconds >= self.train_usage.wall_seconds:
