@@ -26,18 +26,17 @@ from noria.azure.ml_client import ml_client
 from noria.launcher.component import COMPONENTS, Component
 from noria.launcher.stack import Stack
 from noria.launcher.state import LauncherState
-from noria.records import Candidate, Decision, Profile, Record, Run, Snapshot, ValidationReport
+from noria.records import Candidate, Decision, Profile, Record, Run, Snapshot
 from noria.settings import CHECKOUT, Settings
-from noria.stages.ingest import ingest
 from noria.workspace import Workspace, safe_run_id
 from tests.azure.live import Live, patience
 from tests.azure.secrets import assert_no_secrets
 from tests.azure.twin.client import Twin
 from tests.azure.twin.fixtures import living_on
 from tests.support.github import github
-from tests.support.launcher import READ_ONCE
+from tests.support.launcher import QUIET
+from tests.support.proposals import untrained
 from tests.support.reference import write_students
-from tests.support.runs import done, explored
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STUDENTS = (CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml").read_text()
@@ -97,12 +96,7 @@ class World:
     def take_up(self, pipeline: str, **overrides: str) -> str:
         """Trigger a run that has got as far as its training without Airflow, whose first tasks take no time then."""
         dag, run_id = f"{pipeline}__retrain", "harmed"
-        run = self.workspace.create_run(pipeline, run_id, overrides=overrides)
-        snapshot = ingest(run, self.workspace)
-        done(self.workspace, run, "ingest", snapshot)
-        valid = ValidationReport(snapshot_id=snapshot.snapshot_id, success=True, results=(), docs="")
-        done(self.workspace, run, "validate", valid)
-        explored(self.workspace, run, snapshot.snapshot_id)
+        untrained(self.workspace, pipeline, run_id, **overrides)
         wait(lambda: self.api.dag(dag), f"{dag} to be found")
         body = {"dag_run_id": run_id, "logical_date": None}
         # Its database may be busy; what was begun then is there already.
@@ -179,7 +173,7 @@ def wait(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECO
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.5)
+        time.sleep(1)
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
@@ -219,7 +213,7 @@ def world(
         folder = root / "pipelines" / name
         folder.mkdir(parents=True)
         (folder / "pipeline.yaml").write_text(STUDENTS.replace("name: students", f"name: {name}", 1))
-    own = READ_ONCE | {
+    own = QUIET | {
         "NORIA_PIPELINES": str(root / "pipelines"),
         "PATH": os.environ["PATH"],
         "NORIA_LAKE_URL": twin_process.lake_url(),

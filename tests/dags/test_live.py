@@ -26,7 +26,7 @@ from noria.stages.promote import promote
 from noria.stages.release import release
 from noria.workspace import Workspace, safe_run_id
 from tests.support.http_server import Server, Slow, Status, serve
-from tests.support.launcher import READ_ONCE
+from tests.support.launcher import QUIET
 from tests.support.proposals import propose
 from tests.support.runs import explored
 from tests.support.spending import past
@@ -43,7 +43,7 @@ budget: { per_day: 0.1, when_exceeded: approve, approvers: [admin], timeout_hour
 """
 LATE = "alerts:\n  deadline_minutes: 0.1"
 JUDGED = "with-a-candidate"
-"""Run that has trained already when Airflow takes it up."""
+"""Run that has trained already, or been judged as well, when Airflow takes it up."""
 
 
 class World:
@@ -134,7 +134,7 @@ def wait(condition: Callable[[], Any], what: str) -> Any:
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.5)
+        time.sleep(1)
     raise AssertionError(f"waited {PATIENCE_SECONDS} s for {what}")
 
 
@@ -146,13 +146,13 @@ def trained(pipeline: str, run_id: str, share: float, workspace: Workspace) -> R
 
 
 def first_champion(workspace: Workspace) -> None:
-    """Version 1 of `asked`, and candidates that two runs have yet to judge."""
+    """Version 1 of `asked`, a candidate that its next run has yet to judge, and one of `declined` that is judged."""
     run = trained("asked", "first", 0.5, workspace)
     run_stage("promote", promote, run, workspace)
     approve(run, workspace, approved=True, by="admin", reason="the first one")
     run_stage("release", release, run, workspace)
-    for pipeline in ("asked", "declined"):
-        trained(pipeline, JUDGED, 1, workspace)
+    trained("asked", JUDGED, 1, workspace)
+    run_stage("promote", promote, trained("declined", JUDGED, 1, workspace), workspace)
     yesterday = str(workspace.clock().date() - timedelta(days=1))
     for path in list(workspace.lake.list("metering")):  # what its jobs used, for the night's export
         workspace.lake.create(re.sub(r"\d{4}-\d\d-\d\d", yesterday, path, count=1), workspace.lake.read(path))
@@ -183,7 +183,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "NORIA_COSTS": str(root / "costs.yaml"),
         "NORIA_PIPELINES": str(root / "pipelines"),
         "PATH": os.environ["PATH"],
-        **READ_ONCE,
+        **QUIET,
     }
     settings = Settings.from_env(environment, home=root / "home")
     workspace = Workspace.open(settings)

@@ -24,7 +24,7 @@ from noria.settings import CHECKOUT, Settings
 from noria.stages.ingest import ingest
 from noria.stages.train import MODEL, SEEN_ROWS
 from noria.workspace import Workspace, run_path
-from tests.support.runs import done
+from tests.support.runs import done, explored
 
 PUPILS = "pupils"
 """The students' pipeline under another name, with a policy of the test's own."""
@@ -91,15 +91,28 @@ def propose(
     """
     dotted = {k.replace("__", "."): v for k, v in overrides.items()}
     run = workspace.create_run(pipeline, run_id, source=source or f"sample://students?rows={rows}", overrides=dotted)
-    snapshot = ingest(run, workspace)
-    done(workspace, run, "ingest", snapshot)
-    valid = ValidationReport(snapshot_id=snapshot.snapshot_id, success=True, results=(), docs="none")
-    done(workspace, run, "validate", valid)
+    snapshot = _ingested(run, workspace)
     split = split_of(run, workspace, snapshot)
     fitted = split.train.take(np.arange(max(2, int(trained_on * len(split.train)))))
     proposed = candidate(run, workspace, snapshot, split, kind, fitted, leaked)
     done(workspace, run, "train", proposed.model_copy(update=dict(changes or {})))
     return run
+
+
+def untrained(workspace: Workspace, pipeline: str, run_id: str, **overrides: str) -> Run:
+    """A run as far as its training, with keys of the spec as they are written there."""
+    run = workspace.create_run(pipeline, run_id, overrides=overrides)
+    explored(workspace, run, _ingested(run, workspace).snapshot_id)
+    return run
+
+
+def _ingested(run: Run, workspace: Workspace) -> Snapshot:
+    """A real snapshot, and a validation that has found nothing wrong with it."""
+    snapshot = ingest(run, workspace)
+    done(workspace, run, "ingest", snapshot)
+    valid = ValidationReport(snapshot_id=snapshot.snapshot_id, success=True, results=(), docs="none")
+    done(workspace, run, "validate", valid)
+    return snapshot
 
 
 def split_of(run: Run, workspace: Workspace, snapshot: Snapshot | None = None) -> Split:

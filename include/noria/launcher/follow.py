@@ -10,7 +10,7 @@ from typing import Any
 
 from noria.launcher.api import AirflowApi, ApiUnavailableError, answer_page
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 ENDED = ("success", "failed")
 MARKS = {
     "success": "✓",

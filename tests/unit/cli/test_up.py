@@ -75,7 +75,7 @@ def test_a_job_that_was_not_seen_to_end_is_named(end: Any) -> None:
 class Stack:
     """Airflow that is up at once."""
 
-    url, user, password, api = "http://127.0.0.1:8080", "admin", "a password", None
+    url, user, password, api = "http://127.0.0.1:8080", "admin", "a password", Api()
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -88,6 +88,23 @@ class Stack:
 
     def check(self) -> None:
         pass
+
+
+def test_ctrl_c_while_the_run_is_followed_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> Outcome:
+        raise KeyboardInterrupt
+
+    api = Api(log=JOB_TOLD_TO_END)
+    monkeypatch.setattr(Stack, "api", api)
+    monkeypatch.setattr(up, "Stack", Stack)
+    monkeypatch.setattr(up._Session, "_wait_for_dag", lambda *_: None)
+    monkeypatch.setattr(up._Session, "_begin", lambda *_: "r1")
+    monkeypatch.setattr(up, "follow", interrupted)
+    assert main(["up", "students", "--home", str(tmp_path)]) == 1
+    assert api.failed == ["r1"]
+    assert "Airflow is stopped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("told_after", [0.3, None], ids=["told late", "never told"])

@@ -80,6 +80,7 @@ def test_callers_connections_pass_and_settings_that_would_break_it_do_not(tmp_pa
             "AIRFLOW_CONN_GITHUB_DEFAULT": "http://:token@x",
             "AIRFLOW_CONN_SMTP_DEFAULT": "smtp://mail.example.org",
             "AIRFLOW__SECRETS__BACKEND": "some.Backend",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "2",
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
             "AIRFLOW_HOME": "/elsewhere",
         },
@@ -89,6 +90,7 @@ def test_callers_connections_pass_and_settings_that_would_break_it_do_not(tmp_pa
     assert environment["AIRFLOW_CONN_GITHUB_DEFAULT"] == "http://:token@x"
     assert environment["AIRFLOW_CONN_SMTP_DEFAULT"] == "smtp://mail.example.org"
     assert environment["AIRFLOW__SECRETS__BACKEND"] == "some.Backend"
+    assert environment["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] == "2"
     assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert ignored_settings(settings, environment) == ["AIRFLOW_HOME", "AIRFLOW__CORE__EXECUTOR"]
 
