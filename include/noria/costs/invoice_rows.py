@@ -31,7 +31,15 @@ _REFUSED_CHARACTERS = frozenset(" ,;{}()\n\t=")
 """Delta has no such column names."""
 _CACHED_TAGS = 100_000
 _LABELS = {"noria:pipeline": focus.PIPELINE, "noria:run": focus.RUN, "noria:stage": focus.STAGE}
-_SHOWN = 3
+_EXPECTED = {
+    "BilledCost": "an amount",
+    "EffectiveCost": "an amount",
+    "BillingCurrency": "a currency",
+    "ChargePeriodStart": "a time",
+}
+"""What no row of an invoice can do without."""
+_MOST_SHOWN = 80
+"""Characters of a value that an error shows."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class Invoice:
         """All rows, in the layout of `focus.schema()` and then `more`; text is dictionary-encoded, which costs least.
 
         Raises:
-            InputError: A value cannot be understood, or a row is of no day.
+            InputError: A value cannot be understood, or a row is of no day, or has no amount or no currency.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -108,22 +116,27 @@ class Invoice:
             try:
                 delivered = pq.read_schema(part.file)
                 texts = [c.name for c in delivered if c.name in encoded and pa.types.is_string(c.type)]
+                rows = 0
                 with pq.ParquetFile(part.file, read_dictionary=texts) as file:
                     for batch in file.iter_batches(_BATCH_ROWS):
-                        yield self._normal(batch, part, schema, origin)
+                        yield self._normal(batch, _Place(part, rows), schema, origin)
+                        rows += batch.num_rows
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise _unreadable(part, error) from error
 
-    def _normal(self, batch: pa.RecordBatch, part: Part, schema: pa.Schema, origin: str) -> pa.RecordBatch:
+    def _normal(self, batch: pa.RecordBatch, place: _Place, schema: pa.Schema, origin: str) -> pa.RecordBatch:
         import pyarrow as pa
 
         given = dict(zip(batch.schema.names, batch.columns, strict=True))
-        start = _converted("ChargePeriodStart", given, schema, part)
-        own = {focus.DAY: self._days(start, part), focus.ORIGIN: pa.repeat(origin, batch.num_rows).dictionary_encode()}
+        required = {name: _required(name, given, schema, place) for name in _EXPECTED}
+        own = {
+            focus.DAY: self._days(required["ChargePeriodStart"]),
+            focus.ORIGIN: pa.repeat(origin, batch.num_rows).dictionary_encode(),
+        }
         own |= {name: pa.nulls(batch.num_rows, schema.field(name).type) for name in (focus.MACHINE, focus.OUTCOME)}
         own |= {name: pa.nulls(batch.num_rows, schema.field(name).type) for name in focus.FIGURES}
-        tags = _converted("Tags", given, schema, part) if "Tags" in given else None
-        own |= self._labels(tags, batch.num_rows)
+        tags = _converted("Tags", given, schema, place) if "Tags" in given else None
+        own |= self._labels(tags, batch.num_rows) | required
         columns = []
         for name in schema.names:
             if name in own:
@@ -131,19 +144,13 @@ class Invoice:
             elif name not in given:
                 columns.append(pa.nulls(batch.num_rows, schema.field(name).type))
             else:
-                columns.append(_converted(name, given, schema, part))
+                columns.append(_converted(name, given, schema, place))
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
-    def _days(self, start: pa.Array, part: Part) -> pa.Array:
-        """The day that each row is booked on.
-
-        Raises:
-            InputError: A row is of none.
-        """
+    def _days(self, start: pa.Array) -> pa.Array:
+        """The day that each row is booked on."""
         import pyarrow as pa
 
-        if start.null_count:
-            raise InputError(f"{part.name}: a row without ChargePeriodStart", expected="a time in every row")
         values = start.dictionary_encode()
         own = [moment.date() for moment in values.dictionary.to_pylist()]
         booked = [min(max(day, self.first), self.last) for day in own]
@@ -174,6 +181,18 @@ class Invoice:
         if text not in self._tags:
             self._tags[text] = _labelled(text)
         return self._tags[text]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Some rows of a file; `before` is how many come before them."""
+
+    part: Part
+    before: int
+
+    def row(self, index: int) -> str:
+        """What errors call one of them."""
+        return f"{self.part.name}: row {self.before + index + 1}"
 
 
 def _columns(part: Part) -> pa.Schema:
@@ -233,7 +252,26 @@ def _kept(kind: pa.DataType) -> pa.DataType | None:
     return pa.string() if types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind) else None
 
 
-def _converted(name: str, given: dict[str, pa.Array], schema: pa.Schema, part: Part) -> pa.Array:
+def _required(name: str, given: dict[str, pa.Array], schema: pa.Schema, place: _Place) -> pa.Array:
+    """A delivered column, of which every row has a value: without one, money would be taken as nothing.
+
+    Raises:
+        InputError: A row has none, or one that cannot be understood.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = _converted(name, given, schema, place)
+    if pa.types.is_dictionary(found.type):
+        lacking = pc.fill_null(pc.equal(found.dictionary, "").take(found.indices), True)
+    else:
+        lacking = pc.is_null(found)
+    if (index := pc.index(lacking, True).as_py()) >= 0:
+        raise InputError(f"{place.row(index)} has no {name}", expected=f"{_EXPECTED[name]} in every row")
+    return found
+
+
+def _converted(name: str, given: dict[str, pa.Array], schema: pa.Schema, place: _Place) -> pa.Array:
     """A delivered column in the type of the table.
 
     Raises:
@@ -244,14 +282,38 @@ def _converted(name: str, given: dict[str, pa.Array], schema: pa.Schema, part: P
 
     kind, column = schema.field(name).type, given[name]
     convert = _decimal if types.is_decimal(kind) else _time if types.is_timestamp(kind) else _plain
+    if column.type == kind:
+        return column
+    if (converted := _tried(convert, column, kind)) is not None:
+        return converted
+    index = _first_wrong(convert, column, kind)
+    problem = f"{place.row(index)}: {name} is {repr(column[index].as_py())[:_MOST_SHOWN]}"
+    if name in focus.schema().names:
+        raise InputError(problem, expected=_WORDS[convert])
+    log.warning("%s; expected %s; the column is left out of these rows", problem, _WORDS[convert])
+    return pa.nulls(len(column), kind)
+
+
+def _tried(convert: Callable[..., Any], column: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    """A column converted; none where a value of it cannot be."""
+    import pyarrow as pa
+
     try:
-        return column if column.type == kind else convert(column, kind)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        problem = f"{part.name}: column {name} ({column.type}) has a value that is no {_WORDS[convert]}: {error}"
-        if name not in focus.schema().names:
-            log.warning("%s; the column is left out of these rows", problem)
-            return pa.nulls(len(column), kind)
-        raise InputError(problem) from error
+        return convert(column, kind)
+    except (pa.ArrowException, ValueError, TypeError):
+        return None
+
+
+def _first_wrong(convert: Callable[..., Any], column: pa.Array, kind: pa.DataType) -> int:
+    """The first row whose value cannot be converted, found by halves."""
+    first, count = 0, len(column)
+    while count > 1:
+        half = count // 2
+        if _tried(convert, column.slice(first, half), kind) is None:
+            count = half
+        else:
+            first, count = first + half, count - half
+    return first
 
 
 def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -304,7 +366,11 @@ def _time(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return column.cast(kind, safe=False)  # finer than a microsecond is cut off
 
 
-_WORDS: dict[Callable[..., Any], str] = {_decimal: "amount", _time: "time", _plain: "text"}
+_WORDS: dict[Callable[..., Any], str] = {
+    _decimal: "an amount of at most 20 digits before the point",
+    _time: "a time as 2026-11-01T00:00:00Z",
+    _plain: "text",
+}
 
 
 def _moment(text: str) -> datetime | None:

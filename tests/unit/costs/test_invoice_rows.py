@@ -172,7 +172,7 @@ def test_an_unknown_column_keeps_the_type_that_the_table_has(tmp_path: Path, cap
     stands = pa.schema([*focus.schema(), ("x_Rate", MONEY)])
     found = invoice(tmp_path, [charge(DAY, x_Rate="1.5")], [charge(DAY, x_Rate="much")], stands=stands)
     assert [row["x_Rate"] for row in rows_of(found)] == [Decimal("1.5"), None]
-    assert "part 1: column x_Rate (string) has a value that is no amount" in caplog.text
+    assert "part 1: row 1: x_Rate is 'much'; expected an amount" in caplog.text
 
 
 def test_columns_that_cannot_be_kept_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -197,22 +197,46 @@ def test_a_required_column_that_is_missing_is_named(column: str, tmp_path: Path)
 
 
 WRONG: dict[str, tuple[dict[str, Any], dict[str, pa.DataType], str]] = {
-    "no number": ({"BilledCost": "much"}, {"BilledCost": TEXT}, "column BilledCost .* is no amount: .*much"),
-    "not a number": ({"EffectiveCost": float("nan")}, {"EffectiveCost": DOUBLE}, "column EffectiveCost .* no amount"),
-    "too large": ({"BilledCost": 1e25}, {"BilledCost": DOUBLE}, "column BilledCost .* no amount"),
-    "no UTF-8": ({"Tags": b"\xff"}, {"Tags": pa.binary()}, "column Tags .* no text"),
-    "no time": ({"ChargePeriodEnd": "soon"}, {"ChargePeriodEnd": TEXT}, "column ChargePeriodEnd .* no time: .*soon"),
-    "no day": ({"ChargePeriodStart": None}, {}, "a row without ChargePeriodStart"),
-    "tags that are none": ({"Tags": [{"a": "b"}]}, {"Tags": pa.list_(pa.map_(TEXT, TEXT))}, "column Tags .* no text"),
-    "tags without text": ({"Tags": [("a", b"b")]}, {"Tags": pa.map_(TEXT, pa.binary())}, "column Tags .* no text"),
+    "no number": ({"BilledCost": "much"}, {"BilledCost": TEXT}, ": BilledCost is 'much'; expected an amount of"),
+    "not a number": ({"EffectiveCost": float("nan")}, {"EffectiveCost": DOUBLE}, ": EffectiveCost is nan; expected"),
+    "too large": (
+        {"BilledCost": 1e25},
+        {"BilledCost": DOUBLE},
+        r": BilledCost is 1e\+25; expected an amount of at most",
+    ),
+    "no UTF-8": ({"Tags": b"\xff"}, {"Tags": pa.binary()}, ": Tags is b.*; expected text"),
+    "no time": ({"ChargePeriodEnd": "soon"}, {"ChargePeriodEnd": TEXT}, ": ChargePeriodEnd is 'soon'; expected a time"),
+    "tags that are none": (
+        {"Tags": [{"a": "b"}]},
+        {"Tags": pa.list_(pa.map_(TEXT, TEXT))},
+        ": Tags is .*expected text",
+    ),
+    "tags without text": ({"Tags": [("a", b"b")]}, {"Tags": pa.map_(TEXT, pa.binary())}, ": Tags is .*expected text"),
+    "no day": ({"ChargePeriodStart": None}, {}, " has no ChargePeriodStart; expected a time in every row"),
+    "no amount": ({"BilledCost": None}, {}, " has no BilledCost; expected an amount in every row"),
+    "no double": ({"EffectiveCost": None}, {"EffectiveCost": DOUBLE}, " has no EffectiveCost; expected an amount in"),
+    "an empty amount": ({"EffectiveCost": ""}, {"EffectiveCost": TEXT}, " has no EffectiveCost; expected an amount"),
+    "no currency": ({"BillingCurrency": None}, {}, " has no BillingCurrency; expected a currency in every row"),
+    "an empty currency": ({"BillingCurrency": ""}, {}, " has no BillingCurrency; expected a currency in every row"),
 }
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_values_that_cannot_be_understood(how: str, tmp_path: Path) -> None:
+def test_values_that_are_not_there_or_cannot_be_understood(how: str, tmp_path: Path) -> None:
     changes, types, expected = WRONG[how]
-    with pytest.raises(InputError, match=f"part 0: .*{expected}"):
-        rows_of(invoice(tmp_path, [charge(DAY), charge(NEXT, **changes)][1:], types=types))
+    with pytest.raises(InputError, match=f"^part 0: row 1{expected}"):
+        rows_of(invoice(tmp_path, [charge(NEXT, **changes)], types=types))
+
+
+@pytest.mark.parametrize("wrong", ["much", None])
+@pytest.mark.parametrize("number", [1, 4, 6, 11])
+def test_the_first_wrong_row_of_a_file_is_named(
+    wrong: str | None, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("noria.costs.invoice_rows._BATCH_ROWS", 4)
+    costs = [wrong if row in (number, 11) else f"0.{row}" for row in range(1, 12)]
+    with pytest.raises(InputError, match=f"^part 0: row {number}(: BilledCost is 'much'| has no BilledCost); "):
+        rows_of(invoice(tmp_path, [charge(DAY, BilledCost=cost) for cost in costs], types={"BilledCost": TEXT}))
 
 
 def test_text_that_is_no_utf8(tmp_path: Path) -> None:
