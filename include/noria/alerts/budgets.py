@@ -8,8 +8,8 @@ from decimal import Decimal
 from noria.alerts.alert import Alert, Links
 from noria.alerts.outbox import post
 from noria.costs.budgets import Judgement
+from noria.costs.money import money
 from noria.costs.notices import AnomalyNotice, BudgetNotice, CurrencyNotice, Notice, notices, tell
-from noria.costs.of_run import money
 from noria.costs.sheet import PriceSheet
 from noria.pipeline import Pipeline
 from noria.pipeline.alerts import AlertSeverity

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from noria.alerts.alert import Alert, Links
+from noria.costs.money import money
 from noria.costs.page import key_lines
-from noria.costs.page.money import money
 from noria.costs.summary import Summary
 
 OWNER = "costs"

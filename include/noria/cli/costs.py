@@ -214,7 +214,7 @@ def _print_json(by: str, found: _Found) -> None:
 
 
 def _tell(by: str, found: _Found) -> None:
-    from noria.costs.page.money import money
+    from noria.costs.money import money
     from noria.records.figures import percent
 
     currencies = _by_currency(by, found.rows)
@@ -273,7 +273,7 @@ def _tell_history(since: date, until: date, workspace: Workspace, *, as_json: bo
 
 
 def _amounts(sums: Any) -> str:
-    from noria.costs.page.money import money
+    from noria.costs.money import money
 
     return ", ".join(f"{money(amount)} {currency}" for currency, amount in sums.items()) or "nothing"
 

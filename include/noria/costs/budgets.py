@@ -15,7 +15,7 @@ from typing import Literal
 from noria.costs import focus
 from noria.costs.estimate import Estimate, estimate_run
 from noria.costs.held import LOCK, held, hold, release
-from noria.costs.of_run import money
+from noria.costs.money import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.sheet import PriceSheet, TotalBudget, load_sheet
 from noria.costs.table import open_costs

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from noria.costs import focus
 from noria.costs.forecast import quantile
-from noria.costs.of_run import money
+from noria.costs.money import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.runs import RunCost, run_costs
 from noria.costs.sheet import PriceSheet

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from noria.costs import focus
 from noria.costs.anomaly import REACH_DAYS, Anomaly, find_anomaly, is_news
 from noria.costs.forecast import Forecast, forecast_day, forecast_month
-from noria.costs.of_run import money
+from noria.costs.money import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.sheet import PriceSheet, TotalBudget
 from noria.costs.sums import COST, CURRENCY, totals, with_currency

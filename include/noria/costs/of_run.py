@@ -8,6 +8,7 @@ from datetime import UTC
 from decimal import Decimal
 
 from noria.costs.metering import price_jobs
+from noria.costs.money import money
 from noria.costs.sheet import load_sheet
 from noria.costs.usage import usage_of_run
 from noria.errors import NoriaError
@@ -15,7 +16,6 @@ from noria.records import Run
 from noria.workspace import Workspace
 
 log = logging.getLogger(__name__)
-_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,3 @@ def run_use(run: Run, workspace: Workspace) -> RunUse | None:
         currency=sheet.currency,
         unpriced=unpriced,
     )
-
-
-def money(amount: Decimal, currency: str) -> str:
-    """An amount with two places, or with two significant digits where it is less than a cent."""
-    if not amount or abs(amount) >= _CENT:
-        return f"{amount:.2f} {currency}"
-    return f"{amount:.{1 - amount.adjusted()}f} {currency}"

@@ -161,7 +161,7 @@ def test_a_weekly_pipeline_is_not_odd_and_a_pause_is_told_of_once(world: World) 
     others = world.pipeline("{}", "others")
     assert world.tell(others) == [], "it was told of on the first day, three days ago"
     world.now -= timedelta(days=2)
-    assert world.tell(others) == ["[Noria warning] others: 2026-03-17 cost 0.00 EUR, 10.00 EUR less than usual"]
+    assert world.tell(others) == ["[Noria warning] others: 2026-03-17 cost 0 EUR, 10.00 EUR less than usual"]
 
 
 def test_two_nights_at_once_tell_once(world: World) -> None:

@@ -232,7 +232,7 @@ def test_runs_under_way_are_held_until_they_end(world: World) -> None:
     assert found.action == "within" and judge_run(first, workspace).action == "within", "it is not in its own way"
     _, second = judged()
     assert second.action == "stop"
-    assert "0.00 EUR of it are spent, 10.00 EUR are held for other runs under way, and" in second.sentences[1]
+    assert "0 EUR of it are spent, 10.00 EUR are held for other runs under way, and" in second.sentences[1]
     assert "would cost 20.00 EUR with this run, 5.00 EUR more" in second.sentences[1]
     _, own = judged(budget="{per_day: 15}")
     assert [b.pipeline for b in own.broken] == ["students", None], "one that was stopped holds nothing"

@@ -11,7 +11,6 @@ import pytest
 
 from noria.costs.page import key_lines, write_report
 from noria.costs.page.chart import HEIGHT, UNTAGGED, chart
-from noria.costs.page.money import about, money
 from noria.costs.page.render import report_url, sentences, tone
 from noria.costs.summary import BudgetUse, DayCost, DearRun, Summary
 from noria.records import Predicting
@@ -191,23 +190,6 @@ def test_a_runs_page_is_linked_where_it_is_shown(
         cpu_seconds=None, by_stage={}, airflow_url=airflow_url, report=report,
     )  # fmt: skip
     assert report_url(run) == expected
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
-        ("0", "0"), ("1234.5", "1,234.50"), ("0.1", "0.10"), ("0.0956", "0.10"), ("0.0421", "0.042"),
-        ("0.000012345", "0.000012"), ("0.0000001", "< 0.000001"), ("-2.5", "−2.50"), ("-0.0421", "−0.042"),
-    ],
-)  # fmt: skip
-def test_amounts_have_as_many_places_as_they_need(amount: str, text: str) -> None:
-    assert money(Decimal(amount)) == text
-
-
-def test_an_estimated_amount_has_two_digits() -> None:
-    assert [about(Decimal(a)) for a in ("1234.5", "12.34", "1.26", "0.126", "0.0126")] == [
-        "1,200", "12", "1.3", "0.13", "0.013",
-    ]  # fmt: skip
 
 
 def day(number: int, estimate: str = "0", **by_pipeline: str) -> DayCost:

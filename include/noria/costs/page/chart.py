@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from noria.costs.page.money import money
+from noria.costs.money import money
 from noria.costs.summary import DayCost
 
 WIDTH, HEIGHT = 760, 230

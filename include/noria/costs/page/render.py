@@ -7,8 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from noria.costs import focus
+from noria.costs.money import about, money
 from noria.costs.page.chart import HEIGHT, WIDTH, chart
-from noria.costs.page.money import about, money
 from noria.costs.reconcile import PARTS
 from noria.costs.summary import DAYS, BudgetUse, CurrencySummary, DearRun, Summary
 from noria.records.figures import percent
