@@ -1,8 +1,8 @@
 """Estimate beside invoice: what differs, in parts that add up to the difference, and how far the price sheet is off.
 
-Both are compared for days whose invoice stands. Within a day, what jobs were metered to use of a machine is held
-against what the invoice charges for it, pipeline by pipeline where the charges are labelled. Quantities are brought to
-one unit first; where that cannot be done the difference is left as a rest, and a note says so.
+Both are compared for days whose invoice stands, also where it charges nothing. Within a day, what jobs were metered to
+use of a machine is held against what the invoice charges for it, pipeline by pipeline where the charges are labelled.
+Quantities are brought to one unit first; where that cannot be done the difference is a rest, and a note says so.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from noria.costs import focus
 from noria.costs.sheet import PriceSheet
-from noria.costs.sums import COST, CURRENCY, currencies, invoices, totals, where
+from noria.costs.sums import COST, CURRENCY, currencies, invoices, of_days, totals, where
 from noria.costs.units import understood
 from noria.records import Record
 
@@ -140,31 +141,31 @@ class Reconciliation(Record):
     notes: tuple[str, ...] = ()
 
 
-def reconcile(costs: pa.Table, metered: pa.Table, sheet: PriceSheet) -> list[Reconciliation]:
+def reconcile(costs: pa.Table, metered: pa.Table, days: Collection[date], sheet: PriceSheet) -> list[Reconciliation]:
     """Hold the estimates against the invoice, one currency at a time.
 
     Args:
         costs: Rows of the table `costs`; those that are metered are left out.
         metered: Rows of the table `metered` for at least the same days.
+        days: Days that have an invoice; one without charges is compared too.
         sheet: The price sheet, which knows how many vCPUs a node has.
 
     Returns:
         Nothing where no day has an invoice.
     """
-    import pyarrow.compute as pc
-
-    bills = invoices(costs)
-    days = pc.unique(bills[focus.DAY])
-    ours = metered.filter(pc.is_in(metered[focus.DAY], value_set=days))
-    return [_reconcile(currency, bills, ours, sheet) for currency in currencies(bills)]
+    bills, ours = of_days(invoices(costs), days), of_days(metered, days)
+    every = sorted(day.isoformat() for day in days)
+    return [_reconcile(currency, bills, ours, every, sheet) for currency in currencies(bills) or currencies(ours)]
 
 
-def _reconcile(currency: str, bills: pa.Table, ours: pa.Table, sheet: PriceSheet) -> Reconciliation:
+def _reconcile(
+    currency: str, bills: pa.Table, ours: pa.Table, days: Sequence[str], sheet: PriceSheet
+) -> Reconciliation:
     others = set(currencies(ours)) - {currency}
     bills, ours = where(bills, CURRENCY, currency), where(ours, CURRENCY, currency)
     estimated = list(_charges(ours, sheet))
     billed = list(_charges(bills, sheet, {charge.kind for charge in estimated}))
-    books = _Books(currency, billed, estimated, sheet)
+    books = _Books(currency, days, billed, estimated, sheet)
     return books.closed(others, tuple(_tags(bills, ours)))
 
 
@@ -297,6 +298,8 @@ class _Books:
     """The charges of one currency, as they are matched."""
 
     currency: str
+    days: Sequence[str]
+    """Those that have an invoice, in their order."""
     invoiced: Sequence[_Charge]
     estimated: Sequence[_Charge]
     sheet: PriceSheet
@@ -322,16 +325,15 @@ class _Books:
                     )
         with localcontext() as context:
             context.prec = 60
-            for day in sorted({c.day for c in self.invoiced}):
+            for day in self.days:
                 self._match(day)
-        by_day = tuple(self._sums(lambda key: key[0]))
         return Reconciliation(
             currency=self.currency,
-            days=len(by_day),
-            first=str(by_day[0].name),
-            last=str(by_day[-1].name),
+            days=len(self.days),
+            first=self.days[0],
+            last=self.days[-1],
             total=next(self._sums(lambda _: "total")),
-            by_day=by_day,
+            by_day=tuple(self._sums(lambda key: key[0])),
             by_pipeline=tuple(self._sums(lambda key: key[1])),
             by_tag=tags,
             prices=tuple(self._prices()),

@@ -174,12 +174,14 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     """
     sheet = load_sheet(workspace.settings.costs_file)
     since, until = day - timedelta(days=DAYS - 1), day + timedelta(days=1)
-    costs = with_currency(open_costs(workspace).read(since, until, COLUMNS))
+    table = open_costs(workspace)
+    invoiced = [day for day in table.invoiced_days() if since <= day < until]  # before the rows, which may come since
+    costs = with_currency(table.read(since, until, COLUMNS))
     columns = tuple(dict.fromkeys((*COLUMNS, *_RUN_COLUMNS, *FINDING_COLUMNS)))
     metered = open_metered(workspace).read(since, until, columns)
     runs = run_costs(metered)
     known = facts(runs, workspace)
-    compared = {r.currency: r for r in reconcile(costs, metered, sheet)}
+    compared = {r.currency: r for r in reconcile(costs, metered, invoiced, sheet)}
     saved = recommend(runs, known, sheet, tuple(compared.values()))
     bought = efficiencies(runs, known, sheet)
     bounds, notes = _bounds(workspace, sheet)

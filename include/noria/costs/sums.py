@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,15 @@ def days_from(table: pa.Table, day: object) -> pa.Table:
     import pyarrow.compute as pc
 
     return _filtered(table, pc.greater_equal(table[focus.DAY], str(day)))
+
+
+def of_days(table: pa.Table, days: Iterable[date]) -> pa.Table:
+    """Rows of some days."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = pa.array([day.isoformat() for day in days], pa.string())
+    return _filtered(table, pc.is_in(table[focus.DAY], value_set=names))
 
 
 def estimates(table: pa.Table) -> pa.Table:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from noria.costs import focus
 from noria.costs.reconcile import PARTS, Parts, Reconciliation, reconcile
 from tests.support.charges import DAY, NODE, SHEET, bill, estimate, kept, nodes, table
 
@@ -16,8 +17,12 @@ Rows = list[dict[str, Any]]
 
 
 def reconciled(estimates: Rows, invoices: Rows) -> Reconciliation:
-    (found,) = reconcile(table(*invoices), table(*estimates), SHEET)
+    (found,) = reconcile(table(*invoices), table(*estimates), days_of(invoices), SHEET)
     return found
+
+
+def days_of(rows: Rows) -> set[date]:
+    return {date.fromisoformat(row[focus.DAY]) for row in rows}
 
 
 def parts(**amounts: str) -> Parts:
@@ -171,7 +176,30 @@ def test_days_without_an_invoice_are_left_out() -> None:
     later = estimate(NODE, "80", "8.00", day=DAY + timedelta(days=1))
     found = reconciled([estimate(NODE, "8", "0.80"), later], [nodes("2", "0.80")])
     assert (found.days, found.first, found.total.difference) == (1, "2026-11-20", 0)
-    assert reconcile(table(later), table(later), SHEET) == []
+    assert reconcile(table(later), table(later), [], SHEET) == []
+
+
+def test_a_day_whose_invoice_is_empty_is_held_against_its_estimates() -> None:
+    """All of them are not invoiced, whatever the other days are."""
+    empty, billed = DAY, DAY - timedelta(days=1)
+    estimates = [estimate(NODE, "8", "0.80"), estimate("local", "4", "0.20"), kept("1", "0.02")]
+    alone, both = [], [nodes("5", "2.50", day=billed), estimate(NODE, "8", "0.80", day=billed)]
+    for others, days in ((alone, [empty]), (both, [empty, billed])):
+        bills, metered = others[:1], [*estimates, *others[1:]]
+        (found,) = reconcile(table(*bills), table(*metered), days, SHEET)
+        assert (found.currency, found.days, found.last) == ("USD", len(days), str(empty))
+        line = next(line for line in found.by_day if line.name == str(empty))
+        assert (line.estimate, line.invoice) == (Decimal("1.02"), 0)
+        assert line.parts == parts(not_invoiced="-1.00", storage="-0.02")
+        assert all(line.parts.total == line.difference for line in (found.total, *found.by_day, *found.by_pipeline))
+
+
+def test_a_day_that_is_billed_in_another_currency_alone_leaves_no_estimate_unexplained() -> None:
+    other = DAY - timedelta(days=1)
+    bills = [nodes("2", "0.80"), nodes("2", "0.90", day=other, BillingCurrency="EUR")]
+    estimates = [estimate(NODE, "8", "0.80"), estimate(NODE, "8", "0.80", day=other)]
+    _, usd = reconcile(table(*bills), table(*estimates), [DAY, other], SHEET)
+    assert usd.total.parts == parts(not_invoiced="-0.80") and usd.total.parts.total == usd.total.difference
 
 
 def test_both_sides_are_told_by_tag() -> None:
@@ -195,11 +223,14 @@ def test_parts_add_up_whatever_there_is() -> None:
     for _ in range(120):
         day = {"day": DAY - timedelta(days=luck.randrange(5))}
         name = luck.choice(pipelines)
+        empty = luck.choice(("local", "synapse", NODE))
+        estimates.append(estimate(empty, amount(), amount(), name, day=DAY - timedelta(days=9)))
         estimates.append(estimate(luck.choice(("local", "synapse", NODE)), amount(), amount(), name, **day))
         invoices.append(nodes(amount(), amount(), luck.choice(pipelines), ConsumedUnit=luck.choice(units), **day))
         service = luck.choice(("Azure Synapse Analytics", "Storage", "Key Vault"))
         invoices.append(bill(service, amount(), luck.choice(units), amount(), luck.choice(pipelines), **day))
-    found = reconciled(estimates, invoices)
+    days = {*days_of(estimates), *days_of(invoices)}
+    (found,) = reconcile(table(*invoices), table(*estimates), days, SHEET)
     for line in (found.total, *found.by_day, *found.by_pipeline):
         assert line.parts.total == line.difference, line.name
     assert found.total.invoice == sum(Decimal(row["EffectiveCost"]) for row in invoices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from noria.costs.summary import CurrencySummary, Summary, summarise
+from noria.costs.table import INVOICE, open_costs
 from noria.settings import Settings
 from noria.workspace import Workspace
 from tests.support.charges import DAY, NODE, bill, estimate, nodes, write
@@ -141,6 +142,19 @@ def test_reconciliation_and_efficiency_are_part_of_it(usd: CurrencySummary) -> N
     assert usd.reconciliation is not None
     assert usd.reconciliation.total.invoice == Decimal("8.23"), "of the last 31 days"
     assert [line.pipeline for line in usd.efficiency] == ["students", "taxis"]
+
+
+def test_a_day_whose_invoice_is_empty_is_reconciled(tmp_path: Path) -> None:
+    """The only one with an invoice; the other's estimate stands."""
+    workspace = workspace_at(tmp_path)
+    write(workspace, estimate("local", "8", "0.76", day=BEFORE), estimate("local", "8", "0.81"))
+    at = datetime(2026, 11, 21, 4, tzinfo=UTC)
+    open_costs(workspace).replace_days([BEFORE], [], origin=INVOICE, submitted_at=at, reason="a test")
+    (usd,) = summarise(workspace, DAY).currencies
+    assert usd.reconciliation is not None
+    total = usd.reconciliation.total
+    assert (usd.reconciliation.days, total.estimate, total.invoice) == (1, Decimal("0.76"), 0)
+    assert total.parts.not_invoiced == Decimal("-0.76") == total.difference
 
 
 def test_it_is_a_record_that_reads_back(summary: Summary) -> None:
