@@ -189,7 +189,12 @@ def _figures(decision: Decision, metric: str) -> tuple[str, str]:
 
 
 def _history(run: Run, workspace: Workspace) -> tuple[Sequence[ChampionVersion], Sequence[str]]:
-    """The registry's versions, for those among them that were forced."""
+    """The registry's versions if one was forced, which the ledger tells: the registry takes seconds to ask."""
+    try:
+        if not any(entry.event == "forced" for entry in workspace.ledger(run.pipeline.name).entries()):
+            return (), ()
+    except NoriaError as error:
+        log.warning("whether a version was forced is asked of the registry alone: %s", error)
     try:
         return workspace.registry.history(run.pipeline.name), ()
     except Exception as error:  # a registry in trouble must not keep the mail back

@@ -30,7 +30,7 @@ from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
 from noria.pipeline import Pipeline, load_spec
-from noria.records import NOBODY, Approval, Decision, LedgerEntry, LedgerEvent, Report, Rollback, Run
+from noria.records import NOBODY, Approval, ChampionVersion, Decision, LedgerEntry, LedgerEvent, Report, Rollback, Run
 from noria.settings import CHECKOUT, Settings
 from noria.stages.rollback import rollback_path
 from noria.workspace import Workspace, run_path, safe_run_id, to_json
@@ -361,6 +361,19 @@ def test_what_was_forced_since_the_run_before_is_told_by_this_one(
         f"[Noria error] students: PROMOTED BY FORCE past the gate, version {version}: anna" for version in "34"
     ]
     assert "The gate had said: r2 0.71 against at least 0.8" in mails[0].text
+
+
+@pytest.mark.parametrize("event", ["forced", "promoted"])
+def test_a_version_that_was_forced_is_told_in_every_later_mail(
+    workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch, event: LedgerEvent
+) -> None:
+    """The registry, which is slow to ask, is asked for it only where the ledger says that there is one."""
+    version = ChampionVersion.model_construct(version="1", forced="anna: the boss wants it")
+    monkeypatch.setattr(type(workspace.registry), "history", lambda *_: [version])
+    workspace.ledger("students").append(entry(event, "first", "1"))
+    done(workspace, run, "promote", decision("promote"))
+    mail = send(WaitingNotifier(students), workspace, monkeypatch)[-1]
+    assert ("the boss wants it" in mail.text) == (event == "forced")
 
 
 def test_the_last_word_counts(
