@@ -192,7 +192,7 @@ class Stack:
                     f"Airflow is not healthy after {BOOT_SECONDS:.0f} s: {health or 'its API server does not answer'}",
                     remedy=f"See the logs in {self._logs}.",
                 )
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def _is_listening(self) -> bool:
         """Whether the API server itself has the port; another Airflow there would answer for it."""
