@@ -6,12 +6,13 @@ Exit code: 0, 2 bad input or usage, 1 anything else.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from rich.table import Table
 
 from noria.cli.hand import add_home_and_json
 from noria.cli.history import PIPED_WIDTH
+from noria.costs.days import parse_day
 from noria.errors import ExitCode, InputError
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -31,16 +33,17 @@ if TYPE_CHECKING:
 
 BY = ("pipeline", "stage", "service", "day", "run", "machine")
 _TOLD = "told_vcpu_seconds"
-_MOST_LIVE_DAYS = 31
-"""So many of the newest days are looked at for jobs that are not in the table yet."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `noria costs`."""
     parser.add_argument(
-        "--since", type=_day, metavar="DAY", help="first day (UTC), such as 2026-11-01; default: the first of the month"
+        "--since",
+        type=parse_day,
+        metavar="DAY",
+        help="first day (UTC), such as 2026-11-01; default: the first of the month",
     )
-    parser.add_argument("--until", type=_day, metavar="DAY", help="last day; default: today")
+    parser.add_argument("--until", type=parse_day, metavar="DAY", help="last day; default: today")
     parser.add_argument("--by", choices=BY, default="pipeline", help="what to tell apart (default: pipeline)")
     parser.add_argument("--history", action="store_true", help="what was written of these days, when and why")
     add_home_and_json(parser)
@@ -52,12 +55,14 @@ def run(args: argparse.Namespace) -> int:
     today = workspace.clock().astimezone(UTC).date()
     until = args.until or today
     since = args.since or until.replace(day=1)
+    if since > until and args.until is None:
+        raise InputError(f"--since {since}", expected=f"today, {today} (UTC), or an earlier day")
     if since > until:
         raise InputError(f"--since {since} --until {until}", expected="the earlier day first")
     if args.history:
         _tell_history(since, until, workspace, as_json=args.json)
     else:
-        found = _read(args.by, since, until, today, workspace)
+        found = _read(args.by, since, until, workspace)
         _print_json(args.by, found) if args.json else _tell(args.by, found)
     return int(ExitCode.OK)
 
@@ -108,31 +113,24 @@ class _Currency:
         return sorted(lines, key=lambda entry: (entry[0] is None, -entry[1].cost, entry[0] or ""))
 
 
-def _read(by: str, since: date, until: date, today: date, workspace: Workspace) -> _Found:
+def _read(by: str, since: date, until: date, workspace: Workspace) -> _Found:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    from noria.costs import focus
-    from noria.costs.metering import metered_rows
+    from noria.costs.recent import REACH, priced_now, today, unwritten
     from noria.costs.sheet import load_sheet
     from noria.costs.sums import with_currency
-    from noria.costs.table import METERING, open_costs
+    from noria.costs.table import open_costs
 
-    costs, columns = open_costs(workspace), _columns(by)
-    written = (costs.read(first, last + timedelta(days=1), columns) for first, last in _months(since, until))
-    table = pa.concat_tables([_reduced(month, columns) for month in written])
-    invoiced = set(table.filter(pc.not_equal(table[focus.ORIGIN], METERING))[focus.DAY].to_pylist())
-    there = set(pc.unique(table[focus.DAY]).to_pylist())
-    if str(today) not in invoiced:  # what was metered earlier today is metered again, with what has run since
-        table = table.filter(pc.not_equal(table[focus.DAY], str(today)))
-        there.discard(str(today))
-    first = max(since, today - timedelta(days=_MOST_LIVE_DAYS - 1))
-    days = [first + timedelta(days=i) for i in range((min(until, today) - first).days + 1)]
-    missing = [day for day in days if str(day) not in there]
-    sheet = load_sheet(workspace.settings.costs_file)
-    metered = {day: metered_rows(workspace, day, sheet) for day in missing}
-    live = {day: _reduced(rows, columns) for day, rows in metered.items() if rows.num_rows}
-    return _Found(since, until, with_currency(pa.concat_tables([table, *live.values()])), tuple(live))
+    costs, columns, now = open_costs(workspace), _columns(by), today(workspace)
+    first = max(since, min(costs.first_day() or now, now - REACH))  # nothing is older
+    before_today = min(until, now - timedelta(days=1))
+    written = (costs.read(start, last + timedelta(days=1), columns) for start, last in _months(first, before_today))
+    live = priced_now(
+        unwritten(costs, workspace, first, until), workspace, load_sheet(workspace.settings.costs_file), columns
+    )
+    nothing = costs.read(now, now, columns)
+    rows = pa.concat_tables([_reduced(part, columns) for part in itertools.chain(written, live.values(), [nothing])])
+    return _Found(since, until, with_currency(rows), tuple(live))
 
 
 def _columns(by: str) -> tuple[str, ...]:
@@ -248,7 +246,8 @@ def _source(found: _Found) -> str:
     period = f"{found.since} to {found.until} (UTC)"
     if not found.live:
         return period
-    days = str(found.live[0]) if len(found.live) == 1 else f"{found.live[0]} to {found.live[-1]}"
+    first, last = found.live[0], found.live[-1]
+    days = str(first) if first == last else f"{len(found.live)} days from {first} to {last}"
     return f"{period}; {days} not written yet: priced just now from what jobs have used so far"
 
 
@@ -291,10 +290,3 @@ def _facts(restatement: Restatement) -> dict[str, Any]:
 
 def _console() -> Console:
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-
-def _day(text: str) -> date:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day; expected one such as 2026-11-01") from None

@@ -62,7 +62,9 @@ def metered_rows(workspace: Workspace, day: date, sheet: PriceSheet) -> pa.Table
 
 
 def meter_days(workspace: Workspace, sheet: PriceSheet, days: Sequence[date]) -> list[date]:
-    """Bring `metered` up to date, and `costs` where no invoice stands; once more changes nothing.
+    """Bring `costs` up to date where no invoice stands, and then `metered`; once more changes nothing.
+
+    Nights take what stands in `metered` for done, so it is written last: whoever is killed between both does it again.
 
     Returns:
         Days that were written: those whose use or prices are others than before.
@@ -71,7 +73,7 @@ def meter_days(workspace: Workspace, sheet: PriceSheet, days: Sequence[date]) ->
         StorageError: A table cannot be read or written.
     """
     written: list[date] = []
-    tables = (open_metered(workspace), open_costs(workspace))
+    tables = (open_costs(workspace), open_metered(workspace))
     for day in days:
         rows = metered_rows(workspace, day, sheet)
         brought = [_bring_up(table, workspace, day, rows) for table in tables]

@@ -150,6 +150,12 @@ class CostTable:
         names = {name.removeprefix(_APP): version for name, version in stands.items() if name.startswith(_APP)}
         return {date.fromisoformat(day): _moment(version) for day, version in sorted(names.items()) if "/" not in day}
 
+    def first_day(self) -> date | None:
+        """The first day of which anything stands, or none."""
+        stands = delta.transactions(self._lake, self._path, self._tmp)
+        names = (name.removeprefix(_APP).partition("/")[0] for name in stands if name.startswith(_APP))
+        return min((date.fromisoformat(day) for day in names), default=None)
+
     def read(self, since: date, until: date, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of the days from `since` until before `until`, in no order; no rows where there is no table yet.
 

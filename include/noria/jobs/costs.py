@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING
 
 from noria.alerts import Alert, Links
 from noria.azure import COSTS
+from noria.costs.days import parse_day
+from noria.costs.recent import REACH
 from noria.costs.usage import first_metered, measure_stored
 from noria.errors import InputError, SpecError
 from noria.jobs.metering import Metering
@@ -37,8 +40,9 @@ LATE_DAYS = 3
 MOST_PAGES = 31
 """So far back are missed pages made up for, and prices looked at that are lacking."""
 NO_INVOICES = f"no connection {COSTS}, so there are no invoices: the table holds estimates"
-REACH = timedelta(days=400)
-"""So far back are days caught up: a job whose clock was wrong may lie in any year."""
+REPRICED_DAYS = 57
+"""So many of the newest days are priced anew where they have no invoice and the prices have changed: those from which
+it is told what a day usually costs, and more than a month."""
 
 
 class StepRecord(Record):
@@ -51,6 +55,7 @@ class StepRecord(Record):
         waiting: Those whose invoice is not delivered yet.
         notes: What else there is to say.
         first: First day that a job was metered on, as `meter` found it: the lake is listed for it once a night.
+        prices: Digest of the prices that `meter` found in the sheet.
     """
 
     step: str
@@ -60,6 +65,7 @@ class StepRecord(Record):
     waiting: tuple[date, ...] = ()
     notes: tuple[str, ...] = ()
     first: date | None = None
+    prices: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Done:
     days: Sequence[date] = ()
     waiting: Sequence[date] = ()
     notes: Sequence[str] = ()
+    prices: str | None = None
 
 
 def work(args: argparse.Namespace, workspace: Workspace) -> str:
@@ -111,6 +118,7 @@ def work(args: argparse.Namespace, workspace: Workspace) -> str:
         waiting=tuple(done.waiting),
         notes=tuple(done.notes),
         first=first,
+        prices=done.prices,
     )
     path = step_path(args.step)
     workspace.lake.replace(path, to_json(record))
@@ -126,10 +134,14 @@ def days_to_do(since: date | None, until: date | None, first: date | None, works
     """Every day from the first one that was metered to yesterday; or from and to the days that are named.
 
     Raises:
-        InputError: The days named are the wrong way round, or not over yet.
+        InputError: The days named are the wrong way round, not over yet, or too long ago.
     """
     yesterday = _yesterday(workspace)
     last = until or yesterday
+    if since and since < yesterday - REACH:
+        raise InputError(f"--since {since}", expected=f"{yesterday - REACH} or later: so far back are days caught up")
+    if since and since > yesterday and until is None:
+        raise InputError(f"--since {since}", expected=f"a day that is over, so {yesterday} (UTC) at the latest")
     if last > yesterday:
         raise InputError(f"--until {last}", expected=f"a day that is over, so {yesterday} (UTC) at the latest")
     if since and since > last:
@@ -165,11 +177,14 @@ def meter(night: Night, workspace: Workspace) -> Done:
     """Price what jobs used, day by day."""
     from noria.costs.metering import meter_days
     from noria.costs.sheet import load_sheet
-    from noria.costs.table import open_metered
+    from noria.costs.table import open_costs, open_metered
 
     sheet = load_sheet(workspace.settings.costs_file)
     standing = open_metered(workspace).submitted(night.days)
-    again = night.days if night.named else night.days[-LATE_DAYS:]
+    known, prices = _last("meter", workspace), _digest(sheet)
+    again = set(night.days if night.named else night.days[-LATE_DAYS:])
+    if not night.named and (known is None or known.prices != prices):
+        again |= set(night.days[-REPRICED_DAYS:]) - open_costs(workspace).invoiced_days().keys()
     due = [day for day in night.days if day not in standing or day in again]
     measure_stored([day for day in due if night.first and day >= night.first], workspace)
     written: list[date] = []
@@ -177,7 +192,20 @@ def meter(night: Night, workspace: Workspace) -> Done:
         written += meter_days(workspace, sheet, [day])
         log.info("%s of %s days", number, len(due))
     notes = _pricing(night.days, sheet, workspace)
-    return Done(days=written, notes=notes if due else ("every day is priced", *notes))
+    return Done(
+        days=written, notes=notes if due else ("every day is priced", *notes), prices=_met(prices, known, night)
+    )
+
+
+def _digest(sheet: PriceSheet) -> str:
+    """Of its prices alone."""
+    prices = sheet.model_dump_json(include={"currency", "machines", "storage", "requests"})
+    return hashlib.sha256(prices.encode()).hexdigest()
+
+
+def _met(prices: str, known: StepRecord | None, night: Night) -> str | None:
+    """The prices by which all days stand: a night of which somebody named the days has not looked at the others."""
+    return (known.prices if known else None) if night.named else prices
 
 
 def _pricing(days: Sequence[date], sheet: PriceSheet, workspace: Workspace) -> list[str]:
@@ -256,7 +284,7 @@ def report(night: Night, workspace: Workspace) -> Done:
     from noria.costs.sheet import load_sheet
 
     if not night.days:
-        return Done(notes=("nothing was ever metered, so there is nothing to tell",))
+        return Done(notes=("no day that is over has been metered yet; `noria costs` tells of today's jobs",))
     *earlier, last = night.days[-MOST_PAGES:]
     due = [*(day for day in earlier if not workspace.lake.exists(report_path(day, "html"))), last]
     for number, day in enumerate(due, 1):
@@ -301,15 +329,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m noria.jobs.costs", description="A step of the cost export.")
     parser.add_argument("step", choices=STEPS)
     parser.add_argument(
-        "--since", type=_day, metavar="DAY", help="first day; default: the first one that a job was metered on"
+        "--since", type=_named, metavar="DAY", help="first day; default: the first one that a job was metered on"
     )
-    parser.add_argument("--until", type=_day, metavar="DAY", help="last day; default: yesterday (UTC)")
+    parser.add_argument("--until", type=_named, metavar="DAY", help="last day; default: yesterday (UTC)")
     parser.add_argument("--page-url", default="", metavar="URL", help="where the report's page is shown, for the mail")
     serve("costs", parser, work)
 
 
-def _day(text: str) -> date | None:
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date() if text else None
+def _named(text: str) -> date | None:
+    return parse_day(text) if text else None  # an empty field of the DAG's form
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 
 from noria.cli import main
 from noria.costs.metering import meter_days
+from noria.costs.recent import rows_until_now
 from noria.costs.sheet import load_sheet
+from noria.costs.table import open_costs
 from noria.costs.usage import keep_usage
 from noria.errors import ExitCode
 from noria.records import JobUsage, Usage
@@ -31,9 +35,11 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def job(workspace: Workspace, run_id: str, stage: str = "train", cpu_seconds: float = 500) -> None:
+def job(
+    workspace: Workspace, run_id: str, stage: str = "train", cpu_seconds: float = 500, ended: datetime | None = None
+) -> None:
     """An attempt that held ten vCPUs for a hundred seconds just now and used half of them: 0.10 USD."""
-    ended = datetime.now(UTC)
+    ended = ended or datetime.now(UTC)
     usage = Usage(wall_seconds=100, cpu_seconds=cpu_seconds, peak_rss_bytes=1, vcpu_seconds=1000)
     keep_usage(
         JobUsage(
@@ -119,6 +125,26 @@ def test_a_year_is_read_month_by_month_and_no_day_twice(home: Path, capsys: pyte
     assert costs(home, "--since", f"{today().year - 1}-01-31", "--json") == ExitCode.OK
     of_year = json.loads(capsys.readouterr().out)["currencies"]
     assert of_year == told(home, capsys)["currencies"]
+
+
+def test_a_day_whose_invoice_charges_nothing_costs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a day between those that are written counts, however its night was missed."""
+    workspace = Workspace.open(Settings.from_env({}, home=tmp_path))
+    days = [today() - timedelta(days=number) for number in (3, 2, 1)]
+    for day in days:
+        job(workspace, f"r{day:%d}", ended=datetime.combine(day, time(12), UTC))
+    table = open_costs(workspace)
+    sheet = load_sheet(Path(os.environ["NORIA_COSTS"]))
+    meter_days(workspace, sheet, [days[0], days[2]])
+    table.replace_days(days[2:], [], origin="invoice", submitted_at=datetime.now(UTC), reason="invoiced")
+    (usd,) = told(tmp_path, capsys, "--since", str(days[0]), "--by", "day")["currencies"]
+    assert [line["day"] for line in usd["lines"]] == [str(days[0]), str(days[1])]
+    assert costs(tmp_path, "--since", "0001-01-01", "--by", "day") == ExitCode.OK
+    assert f"{days[1]} not written yet: priced just now" in capsys.readouterr().out
+    spent = rows_until_now(table, workspace, sheet, days[0], ("BilledCost",))
+    assert sum(row["BilledCost"] for row in spent.to_pylist()) == pytest.approx(Decimal("0.20"))
 
 
 def test_the_table_says_what_was_priced_just_now_and_names_are_no_markup(

@@ -58,11 +58,11 @@ def test_an_estimate_is_of_runs_that_ended_well(world: World) -> None:
     past(workspace, 500, days_ago=91)
     meter_days(workspace, load_sheet(workspace.settings.costs_file), [date(2026, 3, 18)])
     found = estimate_run(workspace.create_run("students"), workspace, load_sheet(workspace.settings.costs_file))
-    assert found.runs == 3, "what was metered and not written before the last written day is caught up by a night"
-    assert found.cost == pytest.approx(Decimal("10.32"), abs=Decimal("0.01")) and found.currency == "EUR"
+    assert found.runs == 4, "one of them on a day that no night has written, before one that stands"
+    assert found.cost == pytest.approx(Decimal("9.97"), abs=Decimal("0.01")) and found.currency == "EUR"
     assert found.low is not None and found.high is not None
     assert 8 < found.low < found.cost < found.high < 13
-    assert found.words.startswith("This run will cost about 10.32 EUR (") and "as the last 3 runs tell" in found.words
+    assert found.words.startswith("This run will cost about 9.97 EUR (") and "as the last 4 runs tell" in found.words
 
 
 @pytest.mark.parametrize(("runs", "words"), [(0, "is unknown"), (1, "from 1 run only"), (2, "from 2 runs only")])
@@ -71,7 +71,8 @@ def test_few_runs_say_that_it_is_uncertain(world: World, runs: int, words: str) 
     for _ in range(runs):
         past(workspace, 10)
     found = estimate_run(workspace.create_run("students"), workspace, load_sheet(workspace.settings.costs_file))
-    assert words in found.words
+    assert words in found.words and "in 8 of 10 cases" not in found.words
+    assert not runs or "about 10.00 EUR, perhaps 5.00 EUR to 20.00 EUR; that is uncertain" in found.words
     assert (found.cost, found.low, found.high) == ((Decimal(10), 5, 20) if runs else (None, None, None))
 
 
@@ -155,7 +156,7 @@ def test_spent_is_of_the_month_and_of_the_day_in_the_sheets_currency(world: Worl
     [
         ("{per_run: 10.5, per_day: 50, per_month: 60, when_exceeded: stop}", "within", ""),
         ("{per_run: 9, when_exceeded: stop}", "stop",
-         "budget.per_run of students is 9.00 EUR: the run would cost 10.00 EUR with this run, 1.00 EUR more"),
+         "budget.per_run of students is 9.00 EUR: the run would cost 10.00 EUR, 1.00 EUR more than that."),
         ("{per_day: 35, when_exceeded: approve}", "approve",
          "budget.per_day of students is 35.00 EUR: 30.00 EUR of it are spent, and the day (UTC) would cost 40.00 EUR"),
         ("{per_month: 35}", "warn", "budget.per_month of students is 35.00 EUR"),
@@ -217,6 +218,64 @@ def test_those_are_asked_whom_the_broken_budgets_name(world: World) -> None:
     assert asked("{per_run: 9, approvers: [anna]}") == (("berta", "carla"), 4), "its own budget only warns"
     workspace.settings.costs_file.write_text(SHEET)
     assert asked(f"{{per_run: 9, {approve}}}") == (("anna", "berta"), 9)
+
+
+@pytest.mark.parametrize(
+    ("budget", "action", "sentence"),
+    [
+        ("{per_run: 1, when_exceeded: stop}", "within",
+         "budget.per_run of students could not be judged in full, which stops nothing by itself."),
+        ("{per_run: 0.4, when_exceeded: stop}", "stop",
+         "budget.per_run of students is 0.40 EUR: the run would cost 0.50 EUR, 0.10 EUR more than that."),
+    ],
+)  # fmt: skip
+def test_what_has_no_price_is_said_and_the_rest_is_judged(
+    world: World, budget: str, action: str, sentence: str
+) -> None:
+    """Their trainings, of 9 euros, ran on a machine that the price sheet does not know."""
+    workspace = world(SHEET.replace("local:", "azureml/Small:"))
+    for _ in range(3):
+        past(workspace, 10, machines={"train": "azureml/Large", "ingest": "azureml/small", "promote": "azureml/none"})
+    run = workspace.create_run("students", overrides={"budget": budget})
+    found = judge_run(run, workspace)
+    assert (found.action, found.estimate.cost) == (action, Decimal("0.5"))
+    words, *rest = found.sentences
+    assert words == (
+        "What this run will cost is not known in full: no price for azureml/Large, azureml/none in the price sheet. "
+        "The rest of it will cost about 0.50 EUR (0.50 EUR to 0.50 EUR in 8 of 10 cases), as the last 3 runs tell."
+    )
+    assert rest == [sentence]
+    assert [bound.key for bound in found.unjudged] == (["per_run"] if action == "within" else [])
+
+
+def test_an_estimate_of_which_nothing_has_a_price_is_unknown(world: World) -> None:
+    workspace = world(SHEET.replace("local:", "synapse:"))
+    past(workspace, 10)
+    strict = {"budget": "{per_run: 1, per_day: 5, when_exceeded: stop}"}
+    found = judge_run(workspace.create_run("students", overrides=strict), workspace)
+    assert found.action == "within"
+    assert found.sentences == (
+        "What this run will cost is unknown: no price for local in the price sheet.",
+        "budget.per_run of students, budget.per_day of students could not be judged in full, which stops nothing by "
+        "itself.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "advice"),
+    [
+        ("per_run: 9, per_day: 35", "start a new one."),
+        ("per_day: 9", "start a new one."),
+        ("per_day: 35", "start a new one; or wait until the day is over."),
+        ("per_day: 35, per_month: 39", "start a new one; or wait until the month is over."),
+    ],
+)
+def test_to_wait_is_advised_where_it_helps(world: World, budget: str, advice: str) -> None:
+    workspace = world()
+    for _ in range(3):
+        past(workspace, 10)
+    run = workspace.create_run("students", overrides={"budget": f"{{{budget}, when_exceeded: stop}}"})
+    assert str(judge_run(run, workspace).refusal()).endswith(advice)
 
 
 def test_runs_under_way_are_held_until_they_end(world: World) -> None:

@@ -13,13 +13,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from noria.bench.costs_invoices import Month, deliver
 from noria.costs.summary import summarise
-from noria.costs.table import open_costs, open_metered
+from noria.costs.table import CostTable, open_costs, open_metered
 from noria.costs.usage import keep_usage
 from noria.errors import InputError
 from noria.jobs.costs import STEPS, StepRecord, days_to_do, work
@@ -127,7 +129,7 @@ def test_what_is_accounted_for_late_is_priced_the_next_night_and_later_when_its_
     assert do("meter", workspace, since=before(5), until=before(5)).days == (before(5),)
 
 
-def test_what_has_no_price_and_what_was_priced_in_another_currency_is_said_each_night(
+def test_what_has_no_price_is_said_each_night_and_another_currency_until_the_night_prices_anew(
     workspace: Workspace, home: Path
 ) -> None:
     for days in (5, 1):
@@ -137,15 +139,56 @@ def test_what_has_no_price_and_what_was_priced_in_another_currency_is_said_each_
         "its use costs nothing, and that is not said"
     )
     (home.parent / "costs.yaml").write_text(SHEET.replace("USD", "EUR").replace("local:", "other:"))
-    lacking, mixed = do("meter", workspace).notes
+    mixed = f"Estimates of 0.020 USD since {before(5)} are not in the price sheet's currency, EUR: "
+    remedy = f"run export_costs with --since {before(5)} to price these days anew."
+    assert mixed + remedy in do("budgets", workspace).notes
+    (lacking,) = do("meter", workspace).notes
     assert lacking.startswith(f"No price for local, storage since {before(5)}: ")
-    words = f"Estimates of 0.01 USD since {before(5)} are not in the price sheet's currency, EUR: run export_costs with"
-    assert mixed == f"{words} --since {before(5)} to price these days anew."
-    page = summarise(workspace, before(1))
-    assert page.notes[-2:] == (lacking, mixed)
-    assert mixed in do("budgets", workspace).notes
+    assert summarise(workspace, before(1)).notes[-1] == lacking
     (home.parent / "costs.yaml").write_text(SHEET.replace("USD", "EUR"))
-    assert len(do("meter", workspace, since=before(5)).notes) == 1, "all in one currency again"
+    assert len(do("meter", workspace).notes) == 1, "there is a price again"
+    assert vcpu_prices(workspace) == {str(before(days)): Decimal("0.36") for days in (5, 1)}
+
+
+def vcpu_prices(workspace: Workspace) -> dict[str, Decimal]:
+    rows = open_costs(workspace).read(before(99), TODAY, ["x_ChargeDay", "ListUnitPrice", "SkuId"]).to_pylist()
+    return {row["x_ChargeDay"]: row["ListUnitPrice"] for row in rows if row["SkuId"] == "local"}
+
+
+def test_other_prices_hold_for_days_without_an_invoice(workspace: Workspace, home: Path) -> None:
+    """Else the newest three days alone would be dearer than all before them, and odd."""
+    for days in (70, 40, 9, 1):
+        use(workspace, before(days))
+    do("meter", workspace)
+    open_costs(workspace).replace_days([before(40)], [], origin="invoice", submitted_at=NOW, reason="invoiced")
+    (home.parent / "costs.yaml").write_text(SHEET.replace("0.36", "0.72"))
+    assert do("meter", workspace, since=before(1)).days == (before(1),), "somebody wanted no other"
+    assert do("meter", workspace).days == (before(9),), "the first one is too long ago, and one is invoiced"
+    old, new = Decimal("0.36"), Decimal("0.72")
+    assert vcpu_prices(workspace) == {str(before(70)): old, str(before(9)): new, str(before(1)): new}
+    assert do("meter", workspace).days == ()
+
+
+def test_a_night_that_is_killed_between_both_tables_is_made_up_for_however_long_ago_the_day(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for days in (6, 5, 1):
+        use(workspace, before(days))
+    replace_days, commits = CostTable.replace_days, itertools.count()
+
+    def dying(table: CostTable, *args: Any, **options: Any) -> list[date]:
+        if next(commits) == 3:
+            raise KeyboardInterrupt
+        return replace_days(table, *args, **options)
+
+    monkeypatch.setattr(CostTable, "replace_days", dying)
+    with pytest.raises(KeyboardInterrupt):
+        do("meter", workspace)
+    monkeypatch.undo()
+    do("meter", workspace)
+    days = [before(number) for number in range(1, 7)]
+    for table in (open_costs(workspace), open_metered(workspace)):
+        assert table.submitted(days).keys() == set(days)
 
 
 def test_without_azure_there_is_nothing_to_ask_for_or_to_take_in(workspace: Workspace) -> None:
@@ -185,10 +228,15 @@ def test_before_the_first_run_there_is_nothing_to_do(workspace: Workspace) -> No
 
 @pytest.mark.parametrize(
     ("since", "until", "message"),
-    [(None, TODAY, "over, so 2026-11-20"), (before(1), before(3), "the earlier day first")],
+    [
+        (None, TODAY, "--until 2026-11-21; expected a day that is over, so 2026-11-20"),
+        (TODAY, None, "--since 2026-11-21; expected a day that is over, so 2026-11-20"),
+        (before(1), before(3), "the earlier day first"),
+        (date(1026, 11, 1), None, "--since 1026-11-01; expected 2025-10-16 or later"),
+    ],
 )
 def test_days_that_cannot_be_meant_are_refused(
-    workspace: Workspace, since: date | None, until: date, message: str
+    workspace: Workspace, since: date | None, until: date | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         days_to_do(since, until, None, workspace)
