@@ -20,7 +20,7 @@ from noria.costs.forecast import Forecast, forecast_day, forecast_month
 from noria.costs.money import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.sheet import PriceSheet, TotalBudget
-from noria.costs.sums import COST, CURRENCY, totals, with_currency
+from noria.costs.sums import COST, CURRENCY, daily_costs, totals, with_currency
 from noria.costs.table import METERING, open_costs
 from noria.pipeline import Budget, Pipeline
 from noria.workspace import Workspace
@@ -159,7 +159,7 @@ def notices(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: PriceShe
     found: list[Notice] = []
     bounded: list[tuple[str | None, Budget | TotalBudget]] = [(p.name, p.budget) for p in pipelines]
     for name, budget in [*bounded, (None, sheet.total)]:
-        daily = _daily(line for line in lines if name is None or line[focus.PIPELINE] == name)
+        daily = daily_costs(lines, name)
         found += _of_budget(name, budget, daily, now, sheet.currency)
     yesterday = now - timedelta(days=1)
     found += _anomalies([p.name for p in pipelines], lines, yesterday, sheet.currency)
@@ -212,7 +212,7 @@ def _other_currencies(lines: Sequence[Mapping[str, Any]], since: date, bounds: s
             groups[line[focus.ORIGIN] == METERING, line[CURRENCY]].append(line)
     found = []
     for (is_estimate, currency), own in sorted(groups.items()):
-        daily = _daily(own)
+        daily = daily_costs(own)
         found.append(CurrencyNotice(currency, sum(daily.values(), Decimal()), min(daily), is_estimate, bounds))
     return found
 
@@ -291,7 +291,7 @@ def _anomalies(
 
 def _odd(lines: Sequence[Mapping[str, Any]], day: date) -> tuple[Anomaly | None, bool]:
     """What is odd of a day, and whether that is news. Files cost something on days without jobs, too."""
-    daily = _daily(lines)
+    daily = daily_costs(lines)
     ran = {date.fromisoformat(line[focus.DAY]) for line in lines if line[focus.STAGE]}
     ran = ran or {other for other, cost in daily.items() if cost}  # an invoice need not tell stages
     odd = find_anomaly(daily, day, ran)
@@ -306,14 +306,7 @@ def _parts(
         groups[name_of(line) or "without a tag"].append(line)
     parts = []
     for name, group in groups.items():
-        daily = _daily(group)
+        daily = daily_costs(group)
         usual = sum((daily.get(day, Decimal()) for day in odd.like), Decimal()) / len(odd.like)
         parts.append(Part(name, daily.get(odd.day, Decimal()), usual))
     return tuple(sorted(parts, key=lambda part: -abs(part.cost - part.usual))[:_MOST_PARTS])
-
-
-def _daily(lines: Any) -> dict[date, Decimal]:
-    daily: dict[date, Decimal] = defaultdict(Decimal)
-    for line in lines:
-        daily[date.fromisoformat(line[focus.DAY])] += line["cost"]
-    return dict(daily)

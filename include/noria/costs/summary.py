@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from noria.costs import focus
+from noria.costs.anomaly import REACH_DAYS
 from noria.costs.efficiency import Efficiency, efficiencies, facts
 from noria.costs.forecast import Forecast, forecast_month
 from noria.costs.metering import FINDING_COLUMNS, findings
@@ -23,7 +24,19 @@ from noria.costs.recommendations import Recommendation, recommend
 from noria.costs.reconcile import COLUMNS, Reconciliation, reconcile
 from noria.costs.runs import RunCost, run_costs
 from noria.costs.sheet import PriceSheet, load_sheet
-from noria.costs.sums import COST, CURRENCY, ZERO, currencies, days_from, estimates, total, totals, where, with_currency
+from noria.costs.sums import (
+    COST,
+    CURRENCY,
+    ZERO,
+    currencies,
+    daily_costs,
+    days_from,
+    estimates,
+    total,
+    totals,
+    where,
+    with_currency,
+)
 from noria.costs.table import METERING, open_costs, open_metered
 from noria.errors import NoriaError
 from noria.pipeline import find_pipelines, load_pipeline
@@ -35,6 +48,7 @@ if TYPE_CHECKING:
 
 DAYS = 31
 """How far back the chart, the reconciliation, efficiency and recommendations look; the month so far is always in it."""
+_FORECAST_COLUMNS = (focus.PIPELINE, focus.DAY, CURRENCY, COST)
 _DEAREST = 5
 _RUN_COLUMNS = (focus.OUTCOME, focus.VCPU_SECONDS, focus.CPU_SECONDS)
 BREAKDOWNS = {
@@ -177,6 +191,7 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     table = open_costs(workspace)
     invoiced = [day for day in table.invoiced_days() if since <= day < until]  # before the rows, which may come since
     costs = with_currency(table.read(since, until, COLUMNS))
+    earlier = with_currency(table.read(day - timedelta(days=REACH_DAYS), since, _FORECAST_COLUMNS))
     columns = tuple(dict.fromkeys((*COLUMNS, *_RUN_COLUMNS, *FINDING_COLUMNS)))
     metered = open_metered(workspace).read(since, until, columns)
     runs = run_costs(metered)
@@ -186,11 +201,13 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     bought = efficiencies(runs, known, sheet)
     bounds, notes = _bounds(workspace, sheet)
     night = _Night(workspace, day, runs)
+    lines = [line for rows in (earlier, costs) for line in totals(rows, _FORECAST_COLUMNS[:-1])]
     found = []
     for currency in currencies(costs):
-        figures = night.figures(currency, where(costs, CURRENCY, currency))
+        forecasts = _Forecasts(day, [line for line in lines if line[CURRENCY] == currency])
+        figures = night.figures(currency, where(costs, CURRENCY, currency), forecasts)
         parts = {
-            "budgets": tuple(_used(bounds, figures) if currency == sheet.currency else ()),
+            "budgets": tuple(_used(bounds, figures, forecasts) if currency == sheet.currency else ()),
             "reconciliation": compared.get(currency),
             "efficiency": tuple(line for line in bought if line.currency == currency),
             "recommendations": tuple(line for line in saved if line.currency == currency),
@@ -213,6 +230,18 @@ def _lacks(costs: pa.Table, metered: pa.Table, month: date, sheet: PriceSheet) -
 
 
 @dataclass(frozen=True)
+class _Forecasts:
+    """Of the month of a day that is over, in one currency, from what days have cost by pipeline."""
+
+    day: date
+    lines: Sequence[Mapping[str, Any]]
+
+    def of_month(self, pipeline: str | None = None) -> Forecast:
+        """Of a pipeline, or of everything."""
+        return forecast_month(daily_costs(self.lines, pipeline), self.day + timedelta(days=1), self.day)
+
+
+@dataclass(frozen=True)
 class _Night:
     """What the figures of every currency are made with."""
 
@@ -220,12 +249,11 @@ class _Night:
     day: date
     runs: Sequence[RunCost]
 
-    def figures(self, currency: str, rows: pa.Table) -> CurrencySummary:
+    def figures(self, currency: str, rows: pa.Table, forecasts: _Forecasts) -> CurrencySummary:
         """The figures that come from the table itself."""
         month = days_from(rows, self.day.replace(day=1))
         today = where(month, focus.DAY, self.day.isoformat())
-        days = self._days(rows)
-        forecast = _forecast(days, None)
+        forecast = forecasts.of_month()
         return CurrencySummary(
             currency=currency,
             day=total(today),
@@ -242,7 +270,7 @@ class _Night:
             by_service=self._lines(month, "ServiceName"),
             by_machine=self._lines(month, focus.MACHINE),
             runs=tuple(self._dearest(currency, month)),
-            days=tuple(days),
+            days=tuple(self._days(rows)),
         )
 
     def _lines(self, month: pa.Table, column: str) -> tuple[Line, ...]:
@@ -290,13 +318,6 @@ class _Night:
             )
 
 
-def _forecast(days: Sequence[DayCost], pipeline: str | None) -> Forecast:
-    """Of the month of the last of these days; of a pipeline, or of everything."""
-    last = days[-1].day
-    daily = {d.day: d.total if pipeline is None else d.by_pipeline.get(pipeline, ZERO) for d in days if d.by_pipeline}
-    return forecast_month(daily, last + timedelta(days=1), last)
-
-
 def _ranked(rows: pa.Table) -> list[tuple[str, str]]:
     """Pipeline and id of the dearest runs, the dearest first."""
     import pyarrow.compute as pc
@@ -334,7 +355,7 @@ def _bounds(workspace: Workspace, sheet: PriceSheet) -> tuple[_Bounds, list[str]
     return [bound for bound in found if bound[2]], notes
 
 
-def _used(bounds: _Bounds, figures: CurrencySummary) -> Iterator[BudgetUse]:
+def _used(bounds: _Bounds, figures: CurrencySummary, forecasts: _Forecasts) -> Iterator[BudgetUse]:
     spent = {(line.name, period): getattr(line, period) for line in figures.by_pipeline for period in ("day", "month")}
     for pipeline, period, limit in bounds:
         whole = pipeline is None
@@ -343,7 +364,7 @@ def _used(bounds: _Bounds, figures: CurrencySummary) -> Iterator[BudgetUse]:
             period=period,
             limit=Decimal(str(limit)),
             spent=getattr(figures, period) if whole else spent.get((pipeline, period), ZERO),
-            forecast=_forecast(figures.days, pipeline).total if period == "month" else None,
+            forecast=forecasts.of_month(pipeline).total if period == "month" else None,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,19 @@ def totals(table: pa.Table, by: Iterable[str], more: Iterable[str] = ()) -> list
         | {"cost": row[f"{COST}_sum"] or ZERO}
         for row in rows.to_pylist()
     ]
+
+
+def daily_costs(lines: Iterable[Mapping[str, Any]], pipeline: str | None = None) -> dict[date, Decimal]:
+    """Day (UTC) -> cost, from rows of `totals` by pipeline and day: of a pipeline, or of everything.
+
+    It begins with the first day that has something of it, for forecasts of the page and of mails alike.
+    """
+    daily: dict[date, Decimal] = {}
+    for line in lines:
+        if pipeline is None or line[focus.PIPELINE] == pipeline:
+            day = date.fromisoformat(line[focus.DAY])
+            daily[day] = daily.get(day, ZERO) + line["cost"]
+    return daily
 
 
 def total(table: pa.Table) -> Decimal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from noria.costs.notices import BudgetNotice, notices
+from noria.costs.sheet import load_sheet
 from noria.costs.summary import CurrencySummary, Summary, summarise
 from noria.costs.table import INVOICE, open_costs
-from noria.settings import Settings
+from noria.pipeline import load_pipeline
+from noria.settings import CHECKOUT, Settings
 from noria.workspace import Workspace
 from tests.support.charges import DAY, NODE, bill, estimate, nodes, write
 
@@ -155,6 +159,29 @@ def test_a_day_whose_invoice_is_empty_is_reconciled(tmp_path: Path) -> None:
     total = usd.reconciliation.total
     assert (usd.reconciliation.days, total.estimate, total.invoice) == (1, Decimal("0.76"), 0)
     assert total.parts.not_invoiced == Decimal("-0.76") == total.difference
+
+
+def test_page_and_mails_forecast_the_same_of_a_pipeline(tmp_path: Path) -> None:
+    """Of one that is three days old, and of one that has run long ago too, beside an old one."""
+    workspace = replace(workspace_at(tmp_path), clock=lambda: datetime(2026, 11, 21, 3, 30, tzinfo=UTC))
+    shipped = (CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml").read_text()
+    ran = {"old": range(10), "seldom": (0, 45), "young": range(3)}
+    for name in ran:
+        spec = tmp_path / "pipelines" / name / "pipeline.yaml"
+        spec.parent.mkdir()
+        spec.write_text(shipped.replace("name: students", f"name: {name}") + "budget: {per_month: 1}\n")
+    write(
+        workspace,
+        *(estimate("local", "200", "10", n, day=DAY - timedelta(days=ago)) for n, days in ran.items() for ago in days),
+    )
+    page = {use.pipeline: use.forecast for use in summarise(workspace, DAY).currencies[0].budgets if use.pipeline}
+    bounded = [load_pipeline(name, workspace.settings.pipelines) for name in ran]
+    told = notices(workspace, bounded, load_sheet(workspace.settings.costs_file))
+    mails = {
+        notice.pipeline: notice.forecast for notice in told if isinstance(notice, BudgetNotice) and notice.pipeline
+    }
+    assert page == {name: forecast.total for name, forecast in mails.items()}
+    assert {name: forecast.days for name, forecast in mails.items()} == {"old": 10, "seldom": 28, "young": 3}
 
 
 def test_it_is_a_record_that_reads_back(summary: Summary) -> None:
