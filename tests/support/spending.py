@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -25,15 +26,16 @@ def past(
     days_ago: float = 0,
     pipeline: str = "students",
     ended: Outcome = "done",
+    machines: Mapping[str, str] | None = None,
     **overrides: str,
 ) -> Run:
-    """A run that has cost so much, nine tenths of it in training."""
+    """A run that has cost so much, nine tenths of it in training; where it ran by stage, if not on this machine."""
     run = workspace.create_run("students", overrides={k.replace("__", "."): v for k, v in overrides.items()})
     at = workspace.clock() - timedelta(days=days_ago)
     for stage, share in (("ingest", 5), ("train", 90), ("promote", 5)):
-        _account(
-            workspace, run.run_id, pipeline, stage, at, cost * share / 100, ended if stage == "promote" else "done"
-        )
+        machine = (machines or {}).get(stage, "local")
+        outcome = ended if stage == "promote" else "done"
+        _account(workspace, run.run_id, pipeline, stage, at, cost * share / 100, outcome, machine)
     return run
 
 
@@ -43,9 +45,16 @@ def spend(workspace: Workspace, run: Run, cost: float) -> None:
 
 
 def _account(
-    workspace: Workspace, run_id: str, pipeline: str, stage: str, at: datetime, cost: float, outcome: Outcome
+    workspace: Workspace,
+    run_id: str,
+    pipeline: str,
+    stage: str,
+    at: datetime,
+    cost: float,
+    outcome: Outcome,
+    machine: str = "local",
 ) -> None:
-    usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=round(cost * 3600))
+    usage = Usage(wall_seconds=1, cpu_seconds=1, peak_rss_bytes=1, vcpu_seconds=round(cost * 3600), machine=machine)
     job = JobUsage(
         pipeline=pipeline,
         run_id=run_id,

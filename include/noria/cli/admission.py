@@ -50,7 +50,7 @@ def admit(run: Run, workspace: Workspace, console: Console, reason: str | None) 
         keep_failure(BEFORE_STAGES, error, run, workspace)
         raise
     for sentence in judgement.sentences if judgement else ():
-        style = "yellow" if judgement and judgement.broken else "dim"
+        style = "yellow" if judgement and (judgement.broken or judgement.unjudged) else "dim"
         console.print(sentence, style=style, highlight=False, markup=False, soft_wrap=True)
 
 

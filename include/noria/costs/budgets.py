@@ -1,7 +1,8 @@
 """Whether a run may begin: what it will cost and what is spent already, beside what its budget allows.
 
-It is judged by the middle of the estimate. An estimate that is unknown breaks nothing by itself; a day or a month whose
-bound is reached already is broken by any run.
+It is judged by the middle of the estimate. An estimate that is unknown breaks nothing by itself, nor does the part of
+one that has no price: the judgement says which bounds could not be judged in full. A day or a month whose bound is
+reached already is broken by any run.
 """
 
 from __future__ import annotations
@@ -62,15 +63,25 @@ class BoundUse(Record):
         """Whether the run would cost more than is left, or nothing is left."""
         return self.expected > self.limit or self.spent + self.held >= self.limit
 
+    @property
+    def is_for_now(self) -> bool:
+        """Whether the run would not break it in a day or month in which nothing is spent or held."""
+        return self.expected - self.spent - self.held <= self.limit
+
+    @property
+    def name(self) -> str:
+        """Where it stands."""
+        return f"budget.{self.key} of {self.pipeline}" if self.pipeline else f"total.{self.key} of the price sheet"
+
     def words(self, currency: str) -> str:
         """In one sentence."""
-        where = f"budget.{self.key} of {self.pipeline}" if self.pipeline else f"total.{self.key} of the price sheet"
         held = f", {money(self.held, currency)} are held for other runs under way" if self.held else ""
         spent = "" if self.key == "per_run" else f" {money(self.spent, currency)} of it are spent{held}, and"
         over = self.expected - self.limit
         more = f", {money(over, currency)} more than that" if over > 0 else ""
-        would = f"{_PERIODS[self.key]} would cost {money(self.expected, currency)} with this run{more}"
-        return f"{where} is {money(self.limit, currency)}:{spent} {would}."
+        this = "" if self.key == "per_run" else " with this run"
+        would = f"{_PERIODS[self.key]} would cost {money(self.expected, currency)}{this}{more}"
+        return f"{self.name} is {money(self.limit, currency)}:{spent} {would}."
 
 
 class Answer(Record):
@@ -98,10 +109,17 @@ class Judgement(Record):
         return tuple(bound for bound in self.bounds if bound.is_broken)
 
     @property
+    def unjudged(self) -> tuple[BoundUse, ...]:
+        """The bounds that the run may break or not: nobody knows, since a part of what it will use has no price."""
+        return tuple(bound for bound in self.bounds if self.estimate.unpriced and not bound.is_broken)
+
+    @property
     def sentences(self) -> tuple[str, ...]:
-        """Estimate, interval, what is spent and each bound that is broken, in words."""
+        """Estimate, interval, what is spent, each bound that is broken or cannot be judged in full, in words."""
         broken = (bound.words(self.estimate.currency) for bound in self.broken)
-        return (self.estimate.words, *broken, *self.notes)
+        names = ", ".join(bound.name for bound in self.unjudged)
+        unjudged = (f"{names} could not be judged in full, which stops nothing by itself.",) if names else ()
+        return (self.estimate.words, *broken, *unjudged, *self.notes)
 
     @property
     def may_begin(self) -> bool:
@@ -113,10 +131,12 @@ class Judgement(Record):
         who = ""
         if self.answer is not None:
             who = f" Declined by {self.answer.by}: {self.answer.reason}."
+        period = "month" if any(bound.key == "per_month" for bound in self.broken) else "day"
+        wait = f"; or wait until the {period} is over" if all(bound.is_for_now for bound in self.broken) else ""
         return BudgetError(
             f"the run breaks its budget. {' '.join(self.sentences)}{who}",
-            remedy="No job has run. Raise the bound or make the run smaller (tuning.trials), and start a new one; or "
-            "wait until the day or month is over.",
+            remedy="No job has run. Raise the bound or make the run smaller (tuning.trials), and start a new one"
+            f"{wait}.",
         )
 
 

@@ -50,24 +50,34 @@ class Estimate(Record):
     """None: there is no run like it to tell from."""
     low: Decimal | None = None
     high: Decimal | None = None
-    """It will cost less than `low` in one of ten cases, and more than `high` in one of ten."""
+    """It will cost less than `low` in one of ten cases, and more than `high` in one of ten; a guess from few runs."""
     runs: int = 0
     """Runs that it is from."""
     is_scaled: bool = False
     """Whether some of them searched more or less than this one will or may."""
+    unpriced: tuple[str, ...] = ()
+    """What they used that has no price: the run will cost more than `cost`, nobody knows how much."""
 
     @property
     def words(self) -> str:
-        """All of it in one sentence."""
-        if self.cost is None or self.low is None or self.high is None:
+        """All of it in one sentence, or in two where something has no price."""
+        if not self.runs:
             return "What this run will cost is unknown: no run of this pipeline has ended well in the last 90 days."
-        between = f"{money(self.low, self.currency)} to {money(self.high, self.currency)}"
+        if not self.unpriced:
+            return f"This run will cost {self._figures}"
+        lacking = f"no price for {', '.join(self.unpriced)} in the price sheet"
+        if not self.cost:
+            return f"What this run will cost is unknown: {lacking}."
+        return f"What this run will cost is not known in full: {lacking}. The rest of it will cost {self._figures}"
+
+    @property
+    def _figures(self) -> str:
         scaled = ", by the trials and bounds of its search" if self.is_scaled else ""
-        runs = "run" if self.runs == 1 else "runs"
-        said = f"This run will cost about {money(self.cost, self.currency)} ({between} in 8 of 10 cases)"
+        about, low, high = (money(amount, self.currency) for amount in (self.cost, self.low, self.high))
         if self.runs < LEAST_RUNS:
-            return f"{said}; that is uncertain, since it is from {self.runs} {runs} only{scaled}."
-        return f"{said}, as the last {self.runs} {runs} tell{scaled}."
+            runs = "1 run" if self.runs == 1 else f"{self.runs} runs"
+            return f"about {about}, perhaps {low} to {high}; that is uncertain, since it is from {runs} only{scaled}."
+        return f"about {about} ({low} to {high} in 8 of 10 cases), as the last {self.runs} runs tell{scaled}."
 
 
 def estimate_run(run: Run, workspace: Workspace, sheet: PriceSheet) -> Estimate:
@@ -78,11 +88,19 @@ def estimate_run(run: Run, workspace: Workspace, sheet: PriceSheet) -> Estimate:
     """
     since = today(workspace) - timedelta(days=_DAYS)
     rows = rows_until_now(open_metered(workspace), workspace, sheet, since, (*_BY, *_SUMS))
-    like = [past for past in run_costs(_priced(rows, run, sheet)) if _is_like(past)][-_MOST_RUNS:]
+    priced = _priced(rows, run, sheet)
+    like = [past for past in run_costs(priced) if _is_like(past)][-_MOST_RUNS:]
     trained = [_training(past, run, workspace, sheet) for past in like]
     costs = [past.cost - _train(past) + train for past, train in zip(like, trained, strict=True)]
     is_scaled = any(train != _train(past) for past, train in zip(like, trained, strict=True))
-    return _from(costs, sheet.currency, is_scaled=is_scaled)
+    found = _from(costs, sheet.currency, is_scaled=is_scaled)
+    return found.model_copy(update={"unpriced": _unpriced(priced, {past.run_id for past in like}, sheet)})
+
+
+def _unpriced(rows: pa.Table, runs: set[str], sheet: PriceSheet) -> tuple[str, ...]:
+    """What some runs used that has no price. Memory has one only where it is paid for by itself."""
+    used = {row["SkuId"] for row in rows.select([focus.RUN, "SkuId"]).to_pylist() if row[focus.RUN] in runs}
+    return tuple(sorted(sku for sku in used if not sku.endswith("/memory") and sheet.price_of(sku) is None))
 
 
 def _priced(rows: pa.Table, run: Run, sheet: PriceSheet) -> pa.Table:

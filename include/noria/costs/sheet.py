@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from noria.errors import SpecError
 from noria.pipeline import load_model
 from noria.pipeline.alerts import EmailAddress
 from noria.pipeline.base import ContradictionError, Model
@@ -104,6 +105,16 @@ class PriceSheet(Model):
     total: TotalBudget = TotalBudget()
     report: CostMails = CostMails()
 
+    @model_validator(mode="after")
+    def _each_machine_once(self) -> PriceSheet:
+        names = list(self.machines)
+        found = [name for i, name in enumerate(names) if name.lower() in (n.lower() for n in names[:i])]
+        if found:
+            raise ContradictionError(
+                [(("machines", name), "the same machine again, in other letters") for name in found]
+            )
+        return self
+
     def name_of(self, machine: str) -> str:
         """A machine as this sheet spells it: Azure writes node sizes in large letters here and in small ones there."""
         return next((name for name in self.machines if name.lower() == machine.lower()), machine)
@@ -114,7 +125,7 @@ class PriceSheet(Model):
             return self.storage.per_gb_month if self.storage else None
         if sku in ("requests/read", "requests/write"):
             return getattr(self.requests, f"per_10000_{sku.partition('/')[2]}s", None)
-        machine = self.machines.get(sku.removesuffix("/memory"))
+        machine = self.machines.get(self.name_of(sku.removesuffix("/memory")))
         if machine is None:
             return None
         return machine.per_memory_gb_hour if sku.endswith("/memory") else machine.vcpu_hour
@@ -126,4 +137,10 @@ def load_sheet(path: Path) -> PriceSheet:
     Raises:
         SpecError: It cannot be read, or it is wrong: all mistakes with line and key.
     """
+    if not path.is_file():
+        raise SpecError(
+            f"{path}: cannot be read: there is no such file",
+            expected="the price sheet",
+            remedy="NORIA_COSTS names it; without that setting it is include/costs.yaml.",
+        )
     return load_model(path, PriceSheet)

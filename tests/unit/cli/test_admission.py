@@ -72,6 +72,13 @@ def test_a_warning_is_printed_and_the_run_goes_on(workspace: Workspace) -> None:
     assert try_to_begin(workspace, "{}") == ("", None), "where nothing is bound, nothing is read"
 
 
+def test_a_run_that_has_no_price_is_told_of_and_goes_on(workspace: Workspace) -> None:
+    workspace.settings.costs_file.write_text(SHEET.replace("local:", "synapse:"))
+    said, _ = try_to_begin(workspace, "{per_run: 9, when_exceeded: stop}")
+    assert "no price for local in the price sheet" in said
+    assert "budget.per_run of students could not be judged in full" in said
+
+
 def test_what_is_held_for_a_run_is_released_at_its_end(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
 

@@ -45,6 +45,7 @@ def test_a_node_is_priced_by_its_vcpus(tmp_path: Path) -> None:
     assert sheet.machines["azureml/Standard_DS3_v2"].vcpu_hour == Decimal("0.075")
     assert sheet.name_of("azureml/STANDARD_DS3_V2") == "azureml/Standard_DS3_v2"
     assert sheet.name_of("azureml/other") == "azureml/other"
+    assert sheet.price_of("azureml/STANDARD_ds3_v2") == Decimal("0.075"), "as it was spelled when it was metered"
 
 
 def test_every_mistake_has_its_line_and_key(tmp_path: Path) -> None:
@@ -81,5 +82,12 @@ def test_a_machine_has_one_price(tmp_path: Path, price: str, said: str) -> None:
 
 
 def test_a_sheet_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(SpecError, match=r"none\.yaml: cannot be read: .*\. NORIA_COSTS names it; without that setting"):
         load_sheet(tmp_path / "none.yaml")
+
+
+def test_a_machine_stands_once_in_whatever_letters(tmp_path: Path) -> None:
+    price = "{per_vcpu_hour: 1, source: me, date: 2026-11-01}"
+    path = written(tmp_path, f"currency: EUR\nmachines:\n  local: {price}\n  synapse: {price}\n  Local: {price}\n")
+    with pytest.raises(SpecError, match=r"costs\.yaml:5: machines\.Local: the same machine again"):
+        load_sheet(path)
