@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from noria.alerts.alert import Alert
+from noria.pipeline import RESERVED
 from noria.pipeline.alerts import ADDRESS, AlertSeverity
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def to_message(
         "headline": f"{alert.pipeline}: {alert.happened}",
         "colour": _GOOD if alert.good and alert.level == "info" else _COLOURS[alert.level],
         "table": alert.aligned(WIDTH),
+        "is_of_all": alert.pipeline in RESERVED,
         "buttons": [(label, url) for label, url in alert.links if url.startswith(("http://", "https://"))],
     }
     message.set_content(_templates().get_template("alert.txt.j2").render(facts))

@@ -119,6 +119,18 @@ def test_good_news_is_green() -> None:
     assert '<td bgcolor="#1a7f4b"' in page
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "place"),
+    [("students", "under alerts in pipeline.yaml"), ("costs", "report.emails in the price sheet"),
+     ("noria", "report.emails in the price sheet")],
+)  # fmt: skip
+def test_it_says_where_its_recipients_are_named(pipeline: str, place: str) -> None:
+    _, page = parts(to_message(Alert(pipeline, "half is spent"), ["a@example.org"]))
+    footer = re.sub("<[^>]+>", "", page).partition("Sent by Noria. ")[2]
+    assert place in footer
+    assert ("price sheet" in footer) == (pipeline != "students")
+
+
 @pytest.mark.parametrize("subject", ["質問と回答 " * 20, "x" * 90 + " “b” é " * 8, "fällt aus  =?_," * 6, "x" * 110])
 def test_a_subject_of_any_script_arrives_in_words_that_any_reader_reads(subject: str) -> None:
     alert = Alert("students", subject.strip())
