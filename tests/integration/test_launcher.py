@@ -22,6 +22,7 @@ from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
 from tests.support.github import Github, github
 from tests.support.launcher import MAKE_RUN, Launcher, launcher
+from tests.support.proposals import untrained
 from tests.support.reference import write_students
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -110,29 +111,16 @@ def test_snapshot_is_the_real_file_from_github(once: Launcher, stand_in: Github,
     assert (snapshot.source, snapshot.commit, snapshot.rows) == (SOURCE, commit, 1000)
 
 
+def test_values_that_were_set_are_those_of_the_run(once: Launcher, home: Path, run_id: str) -> None:
+    spec = Workspace.open(Settings.from_env({}, home=home)).load_run("students", safe_run_id(run_id)).pipeline
+    assert (spec.tuning.trials, spec.tuning.folds, spec.evaluation.seeds) == (4, 2, 2)
+
+
 def test_new_champion_is_in_the_inbox(once: Launcher, home: Path) -> None:
     (mail,) = inbox.read(home)
     assert "students" in mail.subject
     assert "new champion" in mail.subject
     assert mail.path.stat().st_mode & 0o077 == 0
-
-
-def test_ctrl_c_in_the_middle_of_training_leaves_no_process_behind(home: Path, once: Launcher) -> None:
-    assert once.process.poll() is not None, "the first launcher has this home"
-    long = {"SET": "trials=5000 tuning.folds=2", "SOURCE": "sample://students?rows=200", "ONCE": "1"}
-    with launcher(home, command=MAKE_RUN, **long) as training:
-        training.wait_for(r"▸ train +running", seconds=400)
-        run_id = safe_run_id(training.wait_for(r"run (\S+) of students__retrain")[1])
-        tuning = Workspace.open(Settings.from_env({}, home=home)).load_run("students", run_id).pipeline.tuning
-        assert (tuning.trials, tuning.folds) == (5000, 2)
-        deadline = time.monotonic() + 60
-        while len(workers := [p for p in training.tree() if _is_worker(p)]) < 2:
-            assert time.monotonic() < deadline, "no workers came up"
-            time.sleep(0.1)
-        training.stop(signal.SIGINT, group=True)
-        assert training.gone_within(5), training.tree()
-    assert not any(worker.is_running() for worker in workers)
-    assert not [p for p in psutil.process_iter() if _home_of(p) == str(home)]
 
 
 def test_failed_run_is_told_by_words_and_mail(up: Launcher, home: Path) -> None:
@@ -149,11 +137,8 @@ def test_failed_run_is_told_by_words_and_mail(up: Launcher, home: Path) -> None:
 def test_report_is_shown_to_the_one_who_logged_in_and_to_nobody_else(up: Launcher, url: str, run_id: str) -> None:
     page = f"{url}/noria/dags/students__retrain/runs/{run_id}/report"
     assert httpx.get(page, follow_redirects=True).status_code in (401, 403)
-    password = up.wait_for(r"with the password (\S+)")[1].rstrip(";")
     assert httpx.post(f"{url}/auth/token", json={"username": "admin", "password": "wrong"}).status_code == 401
-    answer = httpx.post(f"{url}/auth/token", json={"username": "admin", "password": password})
-    bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-    shown = httpx.get(page, headers=bearer, follow_redirects=True)
+    shown = httpx.get(page, headers=_log_in(up, url), follow_redirects=True)
     assert shown.status_code == 200
     assert "students" in shown.text
     assert "promote" in shown.text.lower()
@@ -185,11 +170,25 @@ def test_second_launcher_says_where_the_first_one_is(up: Launcher, home: Path, u
     assert httpx.get(f"{url}/api/v2/monitor/health").status_code == 200
 
 
-def test_sigterm_to_make_leaves_no_process_behind_and_tells_how_the_run_ended(up: Launcher, home: Path) -> None:
-    assert len(up.tree()) >= 7
-    up.stop(signal.SIGTERM)
+def test_ctrl_c_in_the_middle_of_training_leaves_no_process_behind_and_tells_how_the_first_run_ended(
+    up: Launcher, home: Path, url: str
+) -> None:
+    search = {"tuning.trials": "5000", "tuning.folds": "2"}
+    workspace = Workspace.open(Settings.from_env({}, home=home))
+    run = untrained(workspace, "students", "long", **{"source.rows": "200"}, **search)
+    headers = _log_in(up, url)
+    body = {"dag_run_id": run.run_id, "logical_date": None}
+    begun = httpx.post(f"{url}/api/v2/dags/students__retrain/dagRuns", json=body, headers=headers)
+    assert begun.status_code == 200, begun.text
+    deadline = time.monotonic() + 120
+    while len(workers := [p for p in up.tree() if _is_worker(p)]) < 2:
+        assert time.monotonic() < deadline, "no workers came up"
+        time.sleep(0.3)
+    up.stop(signal.SIGINT, group=True)
     assert re.search(r"make(\[\d+\])?: .*\[.*run\] Error 2", up.output), "the exit code of bad input"
     assert up.gone_within(5), up.tree()
+    assert not any(worker.is_running() for worker in workers)
+    assert not [p for p in psutil.process_iter() if _home_of(p) == str(home)]
     assert not (home / "launcher.json").exists()
 
 
@@ -202,6 +201,17 @@ def test_sigterm_while_the_database_is_prepared_leaves_no_process_behind(tmp_pat
 def test_sigterm_while_airflow_starts_leaves_no_process_behind(home: Path, up: Launcher, pause: float) -> None:
     assert up.process.poll() is not None, "the first launcher has this home"
     _end_while("starting", pause, home)
+
+
+def test_sigterm_to_make_leaves_no_process_behind(home: Path, up: Launcher) -> None:
+    assert up.process.poll() is not None, "the first launcher has this home"
+    with launcher(home, command=MAKE_RUN) as booting:
+        booting.wait_for_components()
+        assert len(booting.tree()) >= 7
+        booting.stop(signal.SIGTERM)
+        assert re.search(r"make(\[\d+\])?: .*\[.*run\] Error 1", booting.output)
+        assert booting.gone_within(5), booting.tree()
+    assert not (home / "launcher.json").exists()
 
 
 def test_component_that_dies_ends_the_launcher(home: Path, up: Launcher) -> None:
@@ -250,6 +260,13 @@ def test_next_start_ends_what_is_left_when_even_the_warden_was_killed(home: Path
             assert killed.gone_within(5), killed.tree()
             assert following.stop(signal.SIGINT) == 1
             assert following.gone_within(5), following.tree()
+
+
+def _log_in(up: Launcher, url: str) -> dict[str, str]:
+    """Headers of somebody who has read the password."""
+    password = up.wait_for(r"with the password ([^\s;]+)")[1]
+    answer = httpx.post(f"{url}/auth/token", json={"username": "admin", "password": password})
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
 def _end_while(moment: str, pause: float, home: Path) -> None:
