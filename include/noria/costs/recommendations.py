@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Literal
 
 from noria.costs.efficiency import RunFacts, is_near
-from noria.costs.reconcile import Reconciliation
-from noria.costs.runs import RunCost
+from noria.costs.reconcile import LOCAL, Reconciliation
+from noria.costs.runs import RunCost, StageUse
 from noria.costs.sheet import MachinePrice, PriceSheet
 from noria.pipeline import RESERVED
 from noria.records import Record
@@ -44,6 +44,7 @@ class Recommendation(Record):
 def recommend(
     runs: Sequence[RunCost],
     known: Sequence[RunFacts],
+    uses: Sequence[StageUse],
     sheet: PriceSheet,
     reconciliations: Sequence[Reconciliation] = (),
 ) -> list[Recommendation]:
@@ -52,38 +53,58 @@ def recommend(
     Args:
         runs: All runs of 31 days.
         known: What those came to whose records stand, the oldest first.
+        uses: What their stages used of what was paid for.
         sheet: The price sheet, which knows the nodes.
         reconciliations: Estimate beside invoice over these days.
     """
     found: list[Recommendation] = []
     for pipeline, currency in sorted({(run.pipeline, run.currency) for run in runs}):
-        own = [run for run in runs if (run.pipeline, run.currency) == (pipeline, currency)]
         facts = [f for f in known if (f.cost.pipeline, f.cost.currency) == (pipeline, currency)]
         oversize = list(_oversize_node(facts, sheet))
         found += [*oversize, *_needless_retraining(facts), *_hopeless_trials(facts)]
         # A smaller node is the remedy for both, and its saving counts once; a reserved name has no spec to change.
         if not oversize and pipeline not in RESERVED:
-            found += _idle_compute(own)
+            found += _idle_compute([u for u in uses if (u.pipeline, u.currency) == (pipeline, currency)])
     found += [r for reconciliation in reconciliations for r in _idle_nodes(reconciliation)]
     return sorted((r for r in found if r.saving >= LEAST_SAVING), key=lambda r: (-r.saving, r.pipeline or "", r.kind))
 
 
-def _idle_compute(runs: Sequence[RunCost]) -> Iterator[Recommendation]:
-    """Of jobs that tell what they used."""
-    paid, used = sum(run.told_vcpu_seconds for run in runs), sum(run.cpu_seconds for run in runs)
-    if not paid or used >= BUSY * paid:
+def _idle_compute(uses: Sequence[StageUse]) -> Iterator[Recommendation]:
+    """Of jobs on nodes: a machine of one's own costs no less when it is used less."""
+    stages: Mapping[str, list[StageUse]] = defaultdict(list)
+    for use in uses:
+        if use.machine.lower() != LOCAL:
+            stages[use.stage].append(use)
+    savings = {stage: _idle(of_stage) for stage, of_stage in stages.items()}
+    saving = sum(savings.values(), Decimal(0))
+    if not saving:
         return
-    cost = sum((run.told_cost for run in runs), Decimal(0))
+    most = max(savings, key=lambda stage: (savings[stage], stage))
+    workers = ", or more workers that search at once (tuning.workers)" if most == "train" else ""
+    paid, used = _seconds(stages[most])
     yield Recommendation(
         kind="idle compute",
-        pipeline=runs[0].pipeline,
-        currency=runs[0].currency,
-        saving=cost * Decimal(str(1 - used / (BUSY * paid))),
-        advice=f"Its jobs used {percent(used / paid)} of the vCPU time that was paid for. Give them fewer vCPUs, or "
-        "more workers that search at once (tuning.workers).",
-        reckoned=f"{_hours(paid)} vCPU hours were paid for and {_hours(used)} used; with {percent(BUSY)} of them used "
-        "the same work costs so much less.",
+        pipeline=uses[0].pipeline,
+        currency=uses[0].currency,
+        saving=saving,
+        advice=f"Most is wasted by {most}, whose jobs used {percent(used / paid)} of the vCPU time of their nodes. "
+        f"Give it nodes with fewer vCPUs{workers}.",
+        reckoned=f"{_hours(paid)} vCPU hours of {most} were paid for and {_hours(used)} used; with {percent(BUSY)} of "
+        f"them used in each stage the same work costs so much less, {percent(float(savings[most] / saving))} of it in "
+        f"{most}.",
     )
+
+
+def _idle(uses: Sequence[StageUse]) -> Decimal:
+    """What the jobs of a stage would have cost less with `BUSY` of their time used."""
+    paid, used = _seconds(uses)
+    cost = sum((use.cost for use in uses), Decimal(0))
+    return cost * Decimal(str(max(0.0, 1 - used / (BUSY * paid)))) if paid else Decimal(0)
+
+
+def _seconds(uses: Sequence[StageUse]) -> tuple[float, float]:
+    """vCPU seconds that were paid for, and used."""
+    return sum(use.vcpu_seconds for use in uses), sum(use.cpu_seconds for use in uses)
 
 
 def _oversize_node(known: Sequence[RunFacts], sheet: PriceSheet) -> Iterator[Recommendation]:
@@ -93,7 +114,7 @@ def _oversize_node(known: Sequence[RunFacts], sheet: PriceSheet) -> Iterator[Rec
             by_machine[sheet.name_of(fact.train_usage.machine)].append(fact)
     for machine, facts in by_machine.items():
         price = sheet.machines.get(machine)
-        if price is None or price.memory_gb is None or len(facts) < _LEAST_RUNS:
+        if machine.lower() == LOCAL or price is None or price.memory_gb is None or len(facts) < _LEAST_RUNS:
             continue
         busy, memory = _peaks(facts, price)
         if busy >= _FAR_BELOW or memory >= _FAR_BELOW:

@@ -1,4 +1,4 @@
-"""What each run cost, from rows that were metered."""
+"""What each run cost, and what stages used of the time that was paid for, from rows that were metered."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class RunCost:
         vcpu_seconds: What was paid for.
         cpu_seconds: What was used of it, as far as that is told.
         told_vcpu_seconds: What was paid for of jobs that tell what they used; Spark's platform does not.
-        told_cost: Of this time.
         outcome: `done` where each stage that was tried ended well at last, else `failed` or `killed`.
     """
 
@@ -46,7 +45,54 @@ class RunCost:
     cpu_seconds: float
     outcome: str
     told_vcpu_seconds: float = 0.0
-    told_cost: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class StageUse:
+    """Jobs of a stage on one kind of machine, those that tell what they used.
+
+    Attributes:
+        pipeline, stage: Theirs.
+        machine: What they ran on, as the price sheet calls it.
+        currency: Of what they cost.
+        cost: Of their vCPU time.
+        vcpu_seconds: What was paid for.
+        cpu_seconds: What was used of it.
+    """
+
+    pipeline: str
+    stage: str
+    machine: str
+    currency: str
+    cost: Decimal
+    vcpu_seconds: float
+    cpu_seconds: float
+
+
+def stage_uses(rows: pa.Table) -> list[StageUse]:
+    """What stages of runs used of what was paid for, where that is told.
+
+    Args:
+        rows: Metered ones, in the FOCUS layout.
+    """
+    import pyarrow.compute as pc
+
+    keys = [focus.PIPELINE, focus.STAGE, focus.MACHINE, "BillingCurrency"]
+    figures = ["EffectiveCost", focus.VCPU_SECONDS, focus.CPU_SECONDS]
+    told = rows.filter(pc.and_(pc.is_valid(rows[focus.RUN]), pc.greater(rows[focus.CPU_SECONDS], 0)))
+    sums = told.select([*keys, *figures]).group_by(keys).aggregate([(name, "sum") for name in figures])
+    return [
+        StageUse(
+            pipeline=line[focus.PIPELINE],
+            stage=line[focus.STAGE] or "",
+            machine=line[focus.MACHINE] or "",
+            currency=line["BillingCurrency"],
+            cost=line["EffectiveCost_sum"],
+            vcpu_seconds=line[f"{focus.VCPU_SECONDS}_sum"],
+            cpu_seconds=line[f"{focus.CPU_SECONDS}_sum"],
+        )
+        for line in sums.to_pylist()
+    ]
 
 
 def run_costs(rows: pa.Table) -> list[RunCost]:
@@ -86,7 +132,6 @@ def _run(pipeline: str, run_id: str, currency: str, lines: list[dict[str, Any]])
         cpu_seconds=sum(line[f"{focus.CPU_SECONDS}_sum"] or 0.0 for line in lines),
         outcome=_outcome(outcomes.values()),
         told_vcpu_seconds=sum(line[f"{focus.VCPU_SECONDS}_sum"] or 0.0 for line in lines if line[_TOLD]),
-        told_cost=sum((line["EffectiveCost_sum"] for line in lines if line[_TOLD]), Decimal(0)),
     )
 
 

@@ -22,7 +22,7 @@ from noria.costs.metering import FINDING_COLUMNS, findings
 from noria.costs.notices import other_currencies
 from noria.costs.recommendations import Recommendation, recommend
 from noria.costs.reconcile import COLUMNS, Reconciliation, reconcile
-from noria.costs.runs import RunCost, run_costs
+from noria.costs.runs import RunCost, run_costs, stage_uses
 from noria.costs.sheet import PriceSheet, load_sheet
 from noria.costs.sums import (
     COST,
@@ -197,7 +197,7 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     runs = run_costs(metered)
     known = facts(runs, workspace)
     compared = {r.currency: r for r in reconcile(costs, metered, invoiced, sheet)}
-    saved = recommend(runs, known, sheet, tuple(compared.values()))
+    saved = recommend(runs, known, stage_uses(metered), sheet, tuple(compared.values()))
     bought = efficiencies(runs, known, sheet)
     bounds, notes = _bounds(workspace, sheet)
     night = _Night(workspace, day, runs)

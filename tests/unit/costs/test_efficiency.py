@@ -12,7 +12,7 @@ import pytest
 from noria.costs.efficiency import RunFacts, efficiencies, facts, is_near
 from noria.costs.recommendations import Recommendation, recommend
 from noria.costs.reconcile import Compared, Parts, Reconciliation
-from noria.costs.runs import RunCost
+from noria.costs.runs import RunCost, StageUse
 from noria.records import Candidate, Decision, Predicting, Spread, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -31,7 +31,7 @@ def run_cost(number: int, train: str = "0.60", ingest: str = "0.10", **changes: 
     stages = {"ingest": Decimal(ingest), "train": Decimal(train)}
     run = RunCost(
         "students", f"r{number}", date(2026, 11, 1), "USD", sum(stages.values(), Decimal(0)), stages, HOUR, 0.9 * HOUR,
-        "done", HOUR, sum(stages.values(), Decimal(0)),
+        "done", HOUR,
     )  # fmt: skip
     return replace(run, **changes)
 
@@ -54,7 +54,7 @@ def fact(
 
 
 def found(*known: RunFacts, kind: str) -> list[Recommendation]:
-    return [r for r in recommend([f.cost for f in known], known, SHEET) if r.kind == kind]
+    return [r for r in recommend([f.cost for f in known], known, [], SHEET) if r.kind == kind]
 
 
 # What it bought
@@ -136,29 +136,41 @@ def test_what_runs_came_to_is_read_from_their_records(tmp_path: Any) -> None:
 # What was wasted
 
 
-def test_idle_compute_is_what_eighty_percent_would_have_cost_less() -> None:
-    runs = [run_cost(0, cpu_seconds=0.2 * HOUR)]
-    (idle,) = recommend(runs, [], SHEET)
+def use(share: float, stage: str = "train", machine: str = NODE, cost: str = "0.70", **changes: Any) -> StageUse:
+    """An hour of a node, of which a share was used."""
+    return replace(StageUse("students", stage, machine, "USD", Decimal(cost), HOUR, share * HOUR), **changes)
+
+
+def test_idle_compute_is_what_eighty_percent_in_each_stage_would_have_cost_less() -> None:
+    uses = [use(0.2), use(0.6, "judge", cost="0.40"), use(1.0, "judge", cost="0.40"), use(0.95, "score")]
+    (idle,) = recommend([run_cost(0)], [], uses, SHEET)
     assert (idle.kind, idle.pipeline, idle.saving) == ("idle compute", "students", Decimal("0.70") * Decimal("0.75"))
-    assert "used 20 % of the vCPU time" in idle.advice
-    assert recommend([run_cost(0, cpu_seconds=0.81 * HOUR)], [], SHEET) == []
+    assert idle.advice.startswith("Most is wasted by train, whose jobs used 20 % of the vCPU time of their nodes.")
+    assert "(tuning.workers)" in idle.advice and idle.reckoned.endswith("so much less, 100 % of it in train.")
+    assert recommend([run_cost(0)], [], [use(0.81)], SHEET) == []
 
 
-def test_jobs_that_do_not_tell_what_they_used_are_neither_idle_nor_busy() -> None:
-    """Spark tells no CPU time. Of an hour that train tells 0.9 is used, of another hour 0.2."""
-    untold = {"vcpu_seconds": 31 * HOUR, "train": "5.37", "told_vcpu_seconds": HOUR}
-    assert recommend([run_cost(0, told_cost=Decimal("0.12"), **untold)], [], SHEET) == []
-    (idle,) = recommend([run_cost(0, told_cost=Decimal("0.12"), cpu_seconds=0.2 * HOUR, **untold)], [], SHEET)
-    assert (idle.saving, "used 20 % of" in idle.advice) == (Decimal("0.12") * Decimal("0.75"), True)
-    assert recommend([run_cost(0, cpu_seconds=0.0, told_vcpu_seconds=0.0, told_cost=Decimal(0))], [], SHEET) == []
+def test_the_stage_that_wastes_most_is_named() -> None:
+    """Half of 0.30, and three quarters of 0.60; only a search has workers."""
+    (idle,) = recommend([run_cost(0)], [], [use(0.4, cost="0.30"), use(0.2, "promote", cost="0.60")], SHEET)
+    assert idle.saving == Decimal("0.15") + Decimal("0.45")
+    assert "wasted by promote, whose jobs used 20 %" in idle.advice and "tuning" not in idle.advice
+    assert "75 % of it in promote" in idle.reckoned
+
+
+def test_a_machine_of_ones_own_is_given_no_advice_that_would_save_nobody_anything() -> None:
+    roomy = SHEET.machines["local"].model_copy(update={"memory_gb": Decimal(64)})
+    sheet = SHEET.model_copy(update={"machines": {**SHEET.machines, "local": roomy}})
+    known = [fact(i, usage=usage(0.1, 2, "local")) for i in range(3)]
+    assert recommend([f.cost for f in known], known, [use(0.1, machine="local")], sheet) == []
 
 
 def test_the_nights_of_the_export_are_given_no_advice() -> None:
-    assert recommend([run_cost(0, cpu_seconds=0.2 * HOUR, pipeline="noria")], [], SHEET) == []
+    assert recommend([run_cost(0, pipeline="noria")], [], [use(0.2, pipeline="noria")], SHEET) == []
 
 
 def test_what_is_below_a_cent_is_no_recommendation() -> None:
-    assert recommend([run_cost(0, train="0.009", ingest="0", cpu_seconds=0.0)], [], SHEET) == []
+    assert recommend([run_cost(0)], [], [use(0.01, cost="0.009")], SHEET) == []
 
 
 def far(name: str) -> Candidate:
@@ -227,8 +239,8 @@ def usage(cpu_share: float, memory_gb: float, machine: str = NODE) -> Usage:
 
 def test_a_node_of_which_less_than_half_is_needed_is_too_large() -> None:
     spellings = (NODE, NODE.upper(), NODE.lower())  # Azure writes all of them
-    known = [fact(i, usage=usage(0.2 + i / 10, 2, name), cpu_seconds=0.1 * HOUR) for i, name in enumerate(spellings)]
-    (advice,) = recommend([f.cost for f in known], known, SHEET)
+    known = [fact(i, usage=usage(0.2 + i / 10, 2, name)) for i, name in enumerate(spellings)]
+    (advice,) = recommend([f.cost for f in known], known, [use(0.1)], SHEET)
     assert advice.kind == "oversize node", "idle compute has the same remedy, and is not counted again"
     assert advice.saving == Decimal("0.90")
     assert advice.advice.startswith(
@@ -248,5 +260,5 @@ def test_idle_nodes_come_from_the_invoice_and_the_greatest_saving_is_first() -> 
     invoice = Reconciliation(
         currency="USD", total=total, by_day=(total,), by_pipeline=(total,), by_tag=(), prices=(), **days
     )
-    kinds = [(r.kind, r.saving) for r in recommend([run_cost(0, cpu_seconds=0.0)], [], SHEET, [invoice])]
+    kinds = [(r.kind, r.saving) for r in recommend([run_cost(0)], [], [use(0.0)], SHEET, [invoice])]
     assert kinds == [("idle nodes", 5), ("idle compute", Decimal("0.70"))]

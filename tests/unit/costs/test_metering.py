@@ -11,7 +11,7 @@ import pytest
 
 from noria.costs import focus
 from noria.costs.metering import findings, meter_days, metered_rows
-from noria.costs.runs import run_costs
+from noria.costs.runs import run_costs, stage_uses
 from noria.costs.sheet import PriceSheet
 from noria.costs.table import INVOICE, open_costs, open_metered
 from noria.costs.usage import keep_usage, measure_stored, stored, usage_path
@@ -210,7 +210,10 @@ def test_runs_have_costs_by_stage_and_the_outcome_of_their_last_attempts(workspa
     assert (first.run_id, first.day, first.currency, first.outcome) == ("r1", DAY, "EUR", "done")
     assert first.by_stage == {"train": Decimal("0.1"), "explore": Decimal("0.1")}
     assert (first.cost, first.vcpu_seconds, first.cpu_seconds) == (Decimal("0.2"), 14400, 1800)
-    assert (first.told_cost, first.told_vcpu_seconds) == (Decimal("0.1"), 7200)
+    assert first.told_vcpu_seconds == 7200
+    (use,) = stage_uses(pa.concat_tables(both))
+    assert (use.stage, use.machine, use.cost) == ("train", "local", Decimal("0.2"))
+    assert (use.vcpu_seconds, use.cpu_seconds) == (14400, 3600)
     assert (second.run_id, second.outcome) == ("r2", "killed")
     assert (third.run_id, third.day) == ("r3", DAY + timedelta(days=1))
 

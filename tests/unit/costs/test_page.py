@@ -47,7 +47,9 @@ def summary(workspace: Workspace) -> Summary:
     of_run = {"x_Run": "r1", "x_Stage": "train", "x_CpuSeconds": 36_000.0, "x_VcpuSeconds": 144_000.0}
     write(
         workspace,
-        estimate(NODE, "8", "0.80", day=BEFORE, x_Run="r0"),
+        estimate(
+            NODE, "8", "0.80", day=BEFORE, x_Run="r0", x_Stage="train", x_CpuSeconds=2880.0, x_VcpuSeconds=28_800.0
+        ),
         nodes("5", "2.50", day=BEFORE, x_Run="r0"),
         bill("Key Vault", "1", "10K", "0.03", day=BEFORE, BillingCurrency="EUR"),
         estimate("local", "40", "2.00", **of_run),
@@ -130,7 +132,7 @@ def test_the_difference_and_the_price_sheets_error_are_told(page: str) -> None:
 def test_recommendations_and_prices_are_told(page: str) -> None:
     said = words(page)
     assert "1.5 USD a month, about idle nodes Nodes were paid for while no job ran on them." in said
-    assert "students: idle compute" in said
+    assert "0.70 USD a month, about students: idle compute Most is wasted by train, whose jobs used 10 %" in said
     assert "list price &amp; discount" in page
 
 
