@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from noria.bench import accuracy
 from noria.cli import main
 from noria.errors import ExitCode
 
@@ -14,6 +15,7 @@ def test_it_measures_pairs_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NORIA_HOME", str(tmp_path))
+    monkeypatch.setattr(accuracy, "_QUICK_TRIALS", 5)  # how well they do is not asked
     source = "sample://students?rows=150"
     assert main(["bench", "accuracy", "--quick", "--salts", "2", "--source", source, "--json"]) == ExitCode.OK
     said = capfd.readouterr()
