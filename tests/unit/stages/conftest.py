@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from noria.workspace import Workspace
+from tests.support.mlflow_schema import remember_newest_schema
 from tests.support.proposals import empty_registry, open_workspace
 
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry's database that knows nothing."""
+    remember_newest_schema()
     return empty_registry(tmp_path_factory)
 
 

@@ -1,6 +1,5 @@
 """The promote stage on a real registry: verdicts, retries after a kill, two at once, and MLflow's own reader."""
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -18,14 +18,27 @@ from noria.models.examples import Examples
 from noria.models.store import load_model
 from noria.pipeline import SampleSource
 from noria.records import Candidate, Decision, Run, Snapshot
-from noria.settings import Settings
 from noria.sources import open_source
 from noria.stages import promote as stage
 from noria.stages.by_hand import force
 from noria.stages.promote import promote
 from noria.stages.train import MODEL, SEEN_ROWS
 from noria.workspace import Workspace, run_path
-from tests.support.proposals import PUPILS, WEAK, propose, put, split_of, write_pipeline
+from tests.support.kept_home import KeptHome
+from tests.support.proposals import PUPILS, WEAK, open_workspace, propose, put, split_of, write_pipeline
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, database: Path) -> KeptHome:
+    workspace = open_workspace(tmp_path_factory.mktemp("weak-champion") / "home", database)
+    promote(propose(workspace, trained_on=WEAK), workspace)
+    return KeptHome.of(workspace)
+
+
+@pytest.fixture
+def weak_champion(kept: KeptHome) -> Workspace:
+    """With a champion that any other beats."""
+    return kept.again()
 
 
 def failed(decision: Decision) -> set[str]:
@@ -58,12 +71,12 @@ def test_promote_then_keep_then_promote_the_better_one(workspace: Workspace) -> 
 
 def dump(workspace: Workspace) -> list[str]:
     """All that the registry's database holds."""
-    with sqlite3.connect(workspace.settings.home / "registry" / "mlflow.db") as database:
+    with sqlite3.connect(workspace.settings.registry_url.removeprefix("sqlite:///")) as database:
         return list(database.iterdump())
 
 
-def test_rejected_and_dry_runs_leave_the_registry_alone(workspace: Workspace) -> None:
-    promote(propose(workspace, trained_on=WEAK), workspace)
+def test_rejected_and_dry_runs_leave_the_registry_alone(weak_champion: Workspace) -> None:
+    workspace = weak_champion
     before = dump(workspace)
     rejected = promote(propose(workspace, gate__thresholds="[{metric: r2, min: 0.999}]"), workspace)
     assert rejected.verdict == "reject" and "threshold" in rejected.reasons[0]
@@ -74,8 +87,8 @@ def test_rejected_and_dry_runs_leave_the_registry_alone(workspace: Workspace) ->
 
 
 @pytest.mark.parametrize(("damage", "words"), [("changed", "SHA-256"), ("gone", "model.skops")])
-def test_a_champion_that_cannot_be_loaded_is_named_and_stays(workspace: Workspace, damage: str, words: str) -> None:
-    promote(propose(workspace, trained_on=WEAK), workspace)
+def test_a_champion_that_cannot_be_loaded_is_named_and_stays(weak_champion: Workspace, damage: str, words: str) -> None:
+    workspace = weak_champion
     (model,) = (workspace.settings.home / "registry" / "artifacts").rglob("model.skops")
     if damage == "gone":
         model.unlink()
@@ -102,24 +115,17 @@ def test_a_champion_of_other_features_is_scored_by_its_own(workspace: Workspace)
     assert decision.champion_metrics == pytest.approx(workspace.require(first, "train", Candidate).metrics)
 
 
-def test_mlflow_reads_the_champion_without_noria(workspace: Workspace) -> None:
+def test_mlflow_reads_the_champion_without_noria(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     run = propose(workspace, kind="xgboost")
     promote(run, workspace)
     rows = split_of(run, workspace).holdout.features
-    rows.to_parquet(workspace.settings.home / "holdout.parquet")
-    script = (
-        "import sys, mlflow, pandas as pd\n"
-        "mlflow.set_tracking_uri(sys.argv[1])\n"
-        f"model = mlflow.pyfunc.load_model('models:/{PUPILS}@champion')\n"
-        "print(*model.predict(pd.read_parquet(sys.argv[2])).tolist())"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", script, workspace.settings.registry_url, workspace.settings.home / "holdout.parquet"],
-        check=True, capture_output=True, text=True, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-    ).stdout  # fmt: skip
     with workspace.lake.local(workspace.require(run, "train", Candidate).model) as file:
         expected = load_model(file).predict(rows)
-    assert [float(value) for value in said.split()] == pytest.approx(expected.tolist())
+    for name in [name for name in sys.modules if name.partition(".")[0] == "noria"]:
+        monkeypatch.setitem(sys.modules, name, None)  # nothing of it can be imported
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", workspace.settings.registry_url)
+    said = mlflow.pyfunc.load_model(f"models:/{PUPILS}@champion").predict(rows)
+    assert said.tolist() == pytest.approx(expected.tolist())
 
 
 def rows_of(examples: Examples) -> list[bytes]:
@@ -212,8 +218,8 @@ def test_a_champion_that_cannot_be_compared_is_named_and_stays(
     assert any(words in reason for reason in decision.reasons), decision.reasons
 
 
-def test_a_candidate_that_has_seen_the_holdout_is_rejected(workspace: Workspace) -> None:
-    promote(propose(workspace, trained_on=WEAK), workspace)
+def test_a_candidate_that_has_seen_the_holdout_is_rejected(weak_champion: Workspace) -> None:
+    workspace = weak_champion
     decision = promote(propose(workspace, leaked=40), workspace)
     assert (decision.verdict, decision.champion_version) == ("reject", "1")
     assert failed(decision) == {"leakage"} and "has seen 40 of the" in decision.reasons[0]
@@ -264,8 +270,8 @@ def test_approval_cannot_be_overridden(workspace: Workspace) -> None:
     assert decision.waiting and not decision.new_champion and workspace.registry.champion(PUPILS) is None
 
 
-def test_a_registry_that_was_written_to_by_hand_stops_every_candidate(workspace: Workspace) -> None:
-    promote(propose(workspace, trained_on=WEAK), workspace)
+def test_a_registry_that_was_written_to_by_hand_stops_every_candidate(weak_champion: Workspace) -> None:
+    workspace = weak_champion
     client = MlflowClient(tracking_uri=workspace.settings.registry_url)
     source = client.get_model_version(PUPILS, "1").source
     by_hand = client.create_model_version(PUPILS, source)
@@ -285,15 +291,11 @@ def test_looks_at_one_holdout_are_counted(workspace: Workspace) -> None:
     assert looks[0][1] > looks[1][1] > looks[3][1]
 
 
-def test_stale_verdicts_are_judged_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_verdicts_are_judged_again(weak_champion: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another lake has a lock of its own: only the registry tells that its champion has changed meanwhile."""
-    promote(propose(workspace, trained_on=WEAK), workspace)
-    home = workspace.settings.home
-    elsewhere = Workspace.open(
-        Settings.from_env(
-            {"NORIA_PIPELINES": str(home / "pipelines"), "NORIA_LAKE_URL": str(home / "other-lake")}, home=home
-        )
-    )
+    workspace = weak_champion
+    other_lake = workspace.settings.replace(lake_url=str(workspace.settings.home / "other-lake"))
+    elsewhere = Workspace.open(other_lake)
     rival, mine, judge, judged = propose(elsewhere), propose(workspace), stage.judge, []
 
     def interrupted(*args: Any) -> Decision:
@@ -326,9 +328,9 @@ def killed_after(patch: pytest.MonkeyPatch, owner: type, method: str) -> None:
     patch.setattr(owner, method, call)
 
 
-def test_a_late_retry_tells_of_the_newer_champion(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_retry_tells_of_the_newer_champion(weak_champion: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after it was made the champion, retried after another run was promoted."""
-    promote(propose(workspace, trained_on=WEAK), workspace)
+    workspace = weak_champion
     late = propose(workspace, trained_on=0.16)
     with monkeypatch.context() as patch:
         killed_after(patch, type(workspace.registry), "crown")
@@ -385,8 +387,8 @@ def test_rows_that_are_only_said_to_be_seen_are_compared(workspace: Workspace) -
     assert comparison is not None and (comparison.rows, comparison.leaked_rows) == (len(hashes), 0)
 
 
-def test_a_holdout_rule_that_was_changed_by_hand_is_not_believed(workspace: Workspace) -> None:
-    promote(propose(workspace, trained_on=WEAK), workspace)
+def test_a_holdout_rule_that_was_changed_by_hand_is_not_believed(weak_champion: Workspace) -> None:
+    workspace = weak_champion
     rule = workspace.registry.history(PUPILS)[0].holdout
     assert rule is not None
     mine = rule.model_copy(update={"salt": "mine"}).model_dump_json()

@@ -1,8 +1,6 @@
 """Back to a former champion, if it still works."""
 
-import shutil
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
@@ -11,36 +9,27 @@ from noria.compute.process import ChildJob
 from noria.errors import InputError, StorageAccessError
 from noria.pipeline import load_pipeline
 from noria.records import Rollback, Snapshot
-from noria.settings import Settings
 from noria.stages.promote import promote
 from noria.stages.rollback import rollback, rollback_path
 from noria.verdicts import Keyring
 from noria.workspace import Workspace, run_path
+from tests.support.kept_home import KeptHome
 from tests.support.proposals import PUPILS, WEAK, open_workspace, propose, write_pipeline
 
 
 @pytest.fixture(scope="module")
-def two_champions(tmp_path_factory: pytest.TempPathFactory, database: Path) -> tuple[Path, Path]:
-    """A home with two champions one after the other, and a copy of it to begin from again."""
-    folder = tmp_path_factory.mktemp("two-champions")
-    workspace = open_workspace(folder / "home", database)
+def two_champions(tmp_path_factory: pytest.TempPathFactory, database: Path) -> KeptHome:
+    """Two champions one after the other; the second one is in use."""
+    workspace = open_workspace(tmp_path_factory.mktemp("two-champions") / "home", database)
     for share in (WEAK, 1.0):
         promote(propose(workspace, trained_on=share), workspace)
-    return folder / "home", Path(shutil.copytree(folder / "home", folder / "saved"))
+    assert stands(workspace) == "2"
+    return KeptHome.of(workspace)
 
 
 @pytest.fixture
-def workspace(two_champions: tuple[Path, Path]) -> Workspace:
-    """Two champions one after the other; the second one is in use. It lies where it was: MLflow knows files by path."""
-    home, saved = two_champions
-    shutil.rmtree(home)
-    shutil.copytree(saved, home)
-    # a name of its own: MLflow keeps the connections to a database that it has opened
-    database = (home / "registry" / "mlflow.db").rename(home / "registry" / f"{uuid4().hex}.db")
-    environment = {"NORIA_PIPELINES": str(home / "pipelines"), "NORIA_MLFLOW_URL": f"sqlite:///{database}"}
-    found = Workspace.open(Settings.from_env(environment, home=home))
-    assert stands(found) == "2"
-    return found
+def workspace(two_champions: KeptHome) -> Workspace:
+    return two_champions.again()
 
 
 def pupils(workspace: Workspace) -> tuple[str, tuple[Path, ...]]:
