@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from noria.azure import LAKE, ML, PRODUCTION, SYNAPSE, AzureConnection
@@ -335,8 +335,9 @@ def to_json(record: Record) -> bytes:
     return record.model_dump_json(indent=2).encode() + b"\n"
 
 
+@cache
 def code_hash() -> str:
-    """SHA-256 (16 hex digits) over the library's and the Spark jobs' sources."""
+    """SHA-256 (16 hex digits) over the library's and the Spark jobs' sources, as this process found them first."""
     digest = hashlib.sha256()
     for folder in (CHECKOUT / "include" / "noria", CHECKOUT / "spark_jobs"):
         for file in sorted(folder.rglob("*.py")):
