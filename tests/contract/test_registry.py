@@ -20,6 +20,7 @@ from noria.registry.package import MODEL_FILE
 from noria.verdicts import Keyring
 from tests.azure.twin.client import Twin
 from tests.support.learning import pipeline
+from tests.support.mlflow_schema import remember_newest_schema
 from tests.support.registering import KEYRING, STRANGER, Judged, judged, judged_now, rollback
 
 pytestmark = pytest.mark.slow
@@ -88,6 +89,7 @@ class AzureML:
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """One for the module, since its database takes seconds to make; every test has a pipeline of its own."""
+    remember_newest_schema()
     return Mlflow(tmp_path_factory.mktemp("mlflow"))
 
 
