@@ -212,8 +212,7 @@ def _print_json(by: str, found: _Found) -> None:
 
 
 def _tell(by: str, found: _Found) -> None:
-    from noria.costs.money import money
-    from noria.records.figures import percent
+    from noria.costs.money import money, share
 
     currencies = _by_currency(by, found.rows)
     if not currencies:
@@ -231,10 +230,10 @@ def _tell(by: str, found: _Found) -> None:
             table.add_row(
                 name if name is not None else "(without a tag)",
                 money(line.cost),
-                percent(float(line.cost / costs.total)) if costs.total else "–",
-                percent(float(line.estimate / line.cost)) if line.cost else "–",
+                share(line.cost, costs.total),
+                share(line.estimate, line.cost),
                 money(Decimal(str(line.vcpu_seconds)) / 3600) if line.vcpu_seconds else "–",
-                percent(line.cpu_seconds / line.told_vcpu_seconds) if line.told_vcpu_seconds else "–",
+                share(line.cpu_seconds, line.told_vcpu_seconds),
             )
         table.add_section()
         table.add_row("all", money(costs.total))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from noria.records.figures import percent
 from noria.report.formats import NOTHING
 
 _LEAST_WITH_CENTS = Decimal("0.095")
 _LEAST = Decimal("0.000001")
+_LEAST_SHARE = 0.001
 
 
 def money(amount: Decimal | None, currency: str | None = None) -> str:
@@ -22,6 +24,18 @@ def money(amount: Decimal | None, currency: str | None = None) -> str:
 def about(amount: Decimal) -> str:
     """An estimate of an amount, to two significant digits."""
     return f"{Decimal(f'{amount:.2g}'):,f}" if abs(amount) >= 1 else money(amount)
+
+
+def share(part: Decimal | float, whole: Decimal | float) -> str:
+    """A part of a whole in percent, to two significant digits; nearly none and nearly all are only said to be so."""
+    if not whole:
+        return NOTHING
+    found = float(part) / float(whole)
+    if 0 < abs(found) < _LEAST_SHARE:
+        return f"< {percent(_LEAST_SHARE)}"
+    if 1 - _LEAST_SHARE < found < 1:
+        return f"> {percent(1 - _LEAST_SHARE)}"
+    return percent(found).replace("-", "−")
 
 
 def _digits(size: Decimal) -> str:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from noria.costs.money import about, money
+from noria.costs.money import about, money, share
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,18 @@ from noria.costs.money import about, money
 def test_amounts_have_as_many_places_as_they_need(amount: str, text: str) -> None:
     assert money(Decimal(amount)) == text
     assert money(Decimal(amount), "EUR") == f"{text} EUR", "the page, the mails and the terminal agree"
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        ("1", "4", "25 %"), ("0.00002", "100", "< 0.1 %"), ("0.12", "100", "0.12 %"), ("0", "4", "0 %"),
+        ("99.99996", "100", "> 99.9 %"), ("99.6", "100", "99.6 %"), ("4", "4", "100 %"), ("6", "4", "150 %"),
+        ("-1", "4", "−25 %"), ("-0.001", "4", "< 0.1 %"), ("1", "0", "–"),
+    ],
+)  # fmt: skip
+def test_a_share_has_no_exponent_and_no_more_digits_than_it_needs(part: str, whole: str, text: str) -> None:
+    assert share(Decimal(part), Decimal(whole)) == share(float(part), float(whole)) == text
 
 
 def test_an_amount_that_is_not_known_is_a_dash() -> None:

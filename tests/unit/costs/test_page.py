@@ -88,7 +88,7 @@ def test_the_headline_tells_the_day_the_month_and_the_budget(page: str) -> None:
     assert "2.05 USD" in said
     assert "The month has cost 4.55 USD so far and is forecast at " in said
     assert "The budget of 3.00 USD a month is used to 152 %" in said
-    assert "45 % of it is estimated, the rest is invoiced." in said
+    assert "45 % of the month is estimated, the rest is invoiced." in said
     assert 'class="card hero failed"' in page, "a broken budget is no good news"
 
 

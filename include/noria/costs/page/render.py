@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING
 
 from noria.costs import focus
-from noria.costs.money import about, money
+from noria.costs.money import about, money, share
 from noria.costs.page.chart import HEIGHT, WIDTH, chart
 from noria.costs.reconcile import PARTS
 from noria.costs.summary import DAYS, BudgetUse, CurrencySummary, DearRun, Summary
-from noria.records.figures import percent
 from noria.report.formats import short_metric_name
 from noria.report.page import templates
 
@@ -69,11 +67,6 @@ def report_url(run: DearRun) -> str | None:
     return f"{base}{_PAGES}/dags/{path}/report"
 
 
-def share(amount: Decimal, of: Decimal) -> str:
-    """A part of a sum in percent."""
-    return percent(float(amount / of)) if of else "–"
-
-
 def tone(figures: CurrencySummary) -> str:
     """The colour of the headline: bad where a budget is broken, a warning where it will be."""
     if any(use.share > 1 for use in figures.budgets):
@@ -96,7 +89,7 @@ def sentences(figures: CurrencySummary) -> list[str]:
     if figures.month_estimate == figures.month:
         said.append("All of it is estimated by the price sheet; nothing is invoiced yet.")
     elif figures.month_estimate:
-        said.append(f"{share(figures.month_estimate, figures.month)} of it is estimated, the rest is invoiced.")
+        said.append(f"{share(figures.month_estimate, figures.month)} of the month is estimated, the rest is invoiced.")
     else:
         said.append("All of it is invoiced.")
     return said
@@ -109,7 +102,7 @@ def _is_pressing(use: BudgetUse) -> bool:
 
 def _of_budget(use: BudgetUse, unit: str) -> str:
     whose = "The budget" if use.pipeline is None else f"The budget of {use.pipeline}"
-    spent = f"{whose} of {money(use.limit)} {unit} a {use.period} is used to {percent(use.share)}"
+    spent = f"{whose} of {money(use.limit)} {unit} a {use.period} is used to {share(use.spent, use.limit)}"
     if use.forecast is None or use.forecast <= use.limit:
         return f"{spent}."
     return f"{spent}, and the forecast breaks it."
