@@ -26,6 +26,7 @@ from noria.cli import main
 from noria.errors import ExitCode, NoriaError, VerdictError
 from noria.records import Decision
 from noria.settings import CHECKOUT
+from tests.support.mlflow_schema import remember_newest_schema
 
 DOCS = CHECKOUT / "docs"
 ASKED = (
@@ -48,6 +49,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    remember_newest_schema()
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     yield World(tmp_path_factory.mktemp("world"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from noria.bench.gate.attacks.attack import Attack
-from noria.bench.gate.attacks.world import World, fitted
+from noria.bench.gate.attacks.world import World
 from noria.bench.gate.evidence import Question, classification, said
 from noria.models.answers import ask, watch
 from noria.models.examples import Examples
@@ -37,7 +37,8 @@ def _part(world: World, share: float) -> Examples:
 
 def _predict(world: World, rows: Examples, kind: str = "ridge") -> np.ndarray:
     """What a model of these rows says of the holdout."""
-    return np.asarray(fitted(world.split, kind, rows).predict(world.split.holdout.features), dtype=np.float64)
+    model = world.fitted(world.split, kind, rows).model
+    return np.asarray(model.predict(world.split.holdout.features), dtype=np.float64)
 
 
 def _good(world: World) -> np.ndarray:
@@ -103,7 +104,7 @@ def wrong_length(world: World, attacked: bool) -> Decision:
 
 def wrong_order(world: World, attacked: bool) -> Decision:
     """A model that answers in another order than it was asked in; nothing is missing, every number is finite."""
-    split, model = world.split, fitted(world.split, "ridge", world.split.train)
+    split, model = world.split, world.fitted(world.split, "ridge", world.split.train).model
     asked_of = _Reversed(model) if attacked else model
     said_of = ask(split.problem, asked_of, split.holdout.features)
     problem = watch(split.problem, asked_of, split.holdout.features, said_of, seed=1).unsteady

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,29 @@ ROWS = 1000
 GATE = {"thresholds": [{"metric": "r2", "min": 0.3}]}
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A model that was trained, and the file that training leaves of it.
+
+    Attributes:
+        kind: Its family.
+        model: Itself.
+    """
+
+    kind: str
+    model: Any
+
+    @cached_property
+    def data(self) -> bytes:
+        """Bytes of its file."""
+        return dump_model(self.model)
+
+    @cached_property
+    def types(self) -> tuple[str, ...]:
+        """What its file holds beside what skops knows."""
+        return model_types(self.data)
+
+
 class World:
     """Everything on local disk: lake, MLflow on SQLite, ledger, keys.
 
@@ -44,6 +67,7 @@ class World:
         self.write_policy(GATE)
         self._count = 0
         self._known: dict[str, dict[str, float]] = {}
+        self._fitted: dict[tuple[str, bytes], Fitted] = {}
         self.settings = Settings.from_env({"NORIA_PIPELINES": str(self.pipelines)}, home=self._home)
         self._table: Snapshot | None = None
         self.workspace = self.open()
@@ -130,10 +154,10 @@ class World:
         with workspace.lake.local(snapshot.table) as table:
             split = load_split(table, run.pipeline)
         rows = split.train.take(np.arange(max(5, int(part * len(split.train)))))
-        model = fitted(split, kind, rows if also is None else joined(rows, also))
+        model = self.fitted(split, kind, rows if also is None else joined(rows, also))
         others = [other for other in (also, searched) if other is not None and honest]
         seen = row_set(np.concatenate([split.train.hashes, *(other.hashes for other in others)]))
-        candidate = self._candidate(run, snapshot, split, kind=kind, model=model, hashes=seen.tobytes())
+        candidate = self._candidate(run, snapshot, split, model=model, hashes=seen.tobytes())
         self.publish(run, "train", candidate.model_copy(update=changes))
         return run
 
@@ -155,10 +179,17 @@ class World:
         """What training left."""
         return self.workspace.require(run, "train", Candidate)
 
-    def _candidate(
-        self, run: Run, snapshot: Snapshot, split: Split, *, kind: str, model: Any, hashes: bytes
-    ) -> Candidate:
-        data = dump_model(model)
+    def fitted(self, split: Split, kind: str, rows: Examples) -> Fitted:
+        """A model of some family, trained on these rows; the same one is trained once."""
+        key = kind, rows.hashes.tobytes()
+        if key not in self._fitted:
+            few = {"n_estimators": 40} if kind == "random_forest" else {}
+            model = build_model(split.problem, kind, few, 1).fit(rows.features, rows.target)
+            self._fitted[key] = Fitted(kind, model)
+        return self._fitted[key]
+
+    def _candidate(self, run: Run, snapshot: Snapshot, split: Split, *, model: Fitted, hashes: bytes) -> Candidate:
+        kind, data = model.kind, model.data
         path, seen_path = (run_path(NAME, run.run_id, f"train/{name}") for name in ("model.skops", "seen_rows.bin"))
         self.workspace.lake.replace(path, data)
         self.workspace.lake.replace(seen_path, hashes)
@@ -170,7 +201,7 @@ class World:
             baselines={"dummy": baseline, "linear": baseline}, contenders=(), learning_curve=(), trials=1,
             train_rows=len(split.train), holdout_rows=len(split.holdout), holdout_sha256=split.holdout_sha256, seed=1,
             code=run.code, model=path, model_sha256=hashlib.sha256(data).hexdigest(), model_bytes=len(data),
-            model_types=model_types(data), training_rows=seen_path,
+            model_types=model.types, training_rows=seen_path,
             training_rows_sha256=hashlib.sha256(hashes).hexdigest(), policy_sha256=policy_digest(run.pipeline.gate),
             cluster="none",
         )  # fmt: skip
@@ -178,7 +209,8 @@ class World:
     def _honest(self, split: Split, kind: str) -> dict[str, float]:
         """Metrics of a model of all training rows and no others."""
         if kind not in self._known:
-            self._known[kind] = dict(evaluate(split.problem, fitted(split, kind, split.train), split.holdout))
+            model = self.fitted(split, kind, split.train).model
+            self._known[kind] = dict(evaluate(split.problem, model, split.holdout))
         return self._known[kind]
 
     def _save(self) -> None:
@@ -194,12 +226,6 @@ def _students() -> dict[str, Any]:
     document = spec.model_dump(mode="json", exclude_defaults=True, exclude={"expectations", "explore", "alerts"})
     source = {"kind": "sample", "generator": "students", "rows": ROWS, "seed": 7}
     return {**document, "source": source, "estimators": [{"kind": "ridge"}]}
-
-
-def fitted(split: Split, kind: str, rows: Examples, seed: int = 1) -> Any:
-    """A model of some family, trained on these rows."""
-    few = {"n_estimators": 40} if kind == "random_forest" else {}
-    return build_model(split.problem, kind, few, seed).fit(rows.features, rows.target)
 
 
 def joined(one: Examples, other: Examples) -> Examples:
