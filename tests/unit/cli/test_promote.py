@@ -16,11 +16,13 @@ from noria.records import Decision, Run
 from noria.stages.promote import promote
 from noria.stages.release import release
 from noria.workspace import Workspace, run_path
+from tests.support.mlflow_schema import remember_newest_schema
 from tests.support.proposals import PUPILS, WEAK, empty_registry, open_workspace, propose, write_pipeline
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    remember_newest_schema()
     return empty_registry(tmp_path_factory)
 
 
