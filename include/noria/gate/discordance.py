@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
 
 from noria.gate.luck import POWER, Luck
 
@@ -27,6 +26,8 @@ def exact(won: int, lost: int, rows: int, *, margin: float, alpha: float) -> Luc
         margin: What the improvement has to exceed.
         alpha: One-sided chance of error.
     """
+    from scipy import stats
+
     split = won + lost
     low = float(stats.beta.ppf(alpha, won, lost + 1)) if won else 0.0
     high = float(stats.beta.isf(alpha, won + 1, lost)) if lost else 1.0
@@ -58,6 +59,8 @@ def _detectable(share: float, rows: int, margin: float, alpha: float) -> float:
 
 def _power(improvement: float, share: float, rows: int, margin: float, alpha: float) -> float:
     """Chance that the test shows a true improvement, where about `share` of the rows tell the models apart."""
+    from scipy import stats
+
     share = max(share, improvement)
     reach = 6 * math.sqrt(rows * share * (1 - share)) + 1
     first, last = max(0, int(rows * share - reach)), min(rows, math.ceil(rows * share + reach))

@@ -13,7 +13,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from noria.gate.influence import standard_error
 from noria.gate.resampling import Draws
@@ -57,6 +56,8 @@ def bootstrapped(
         margin: What the improvement has to exceed.
         alpha: One-sided chance of error.
     """
+    from scipy import stats
+
     freedom, error = len(influences) - 1, standard_error(influences)
     if not math.isfinite(error):
         return _nothing(improvement)
@@ -85,6 +86,8 @@ def _nothing(improvement: float) -> Luck:
 
 def _quantile(values: np.ndarray, alpha: float, freedom: int) -> float:
     """What a share `alpha` of the values exceeds, at least 0."""
+    from scipy import stats
+
     anchor, share = _anchor(values)
     if alpha < share:
         return anchor * float(stats.t.isf(alpha, freedom) / stats.t.isf(share, freedom))
@@ -94,6 +97,8 @@ def _quantile(values: np.ndarray, alpha: float, freedom: int) -> float:
 
 def _chance(values: np.ndarray, least: float, freedom: int) -> float:
     """Share of values that reach `least`; its inverse, at every alpha, is `_quantile`."""
+    from scipy import stats
+
     count = int(np.count_nonzero(values >= least))
     share = (1 + count) / (len(values) + 1)
     anchor, tail = _anchor(values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
 
 from noria.gate.case import Case, Pair, take
 from noria.gate.comparison import alpha_spent, differences
@@ -81,6 +80,8 @@ def _alone(case: Case, declared: Slice, value: str, rows: np.ndarray) -> SliceRe
 
 
 def _interval(pair: Pair, metric: str, better: float, alpha: float) -> tuple[float | None, float | None]:
+    from scipy import stats
+
     if not math.isfinite(better) or len(pair) < 2:
         return None, None
     reach = float(stats.t.isf(alpha_spent(alpha, 1), len(pair) - 1)) * standard_error(differences(pair, metric))
