@@ -53,6 +53,6 @@ def _table(summary: Summary) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     rows = [
         (line.name or "without a tag", c.currency, money(line.day), money(line.month))
         for c in summary.currencies
-        for line in c.by_pipeline[:_MOST_PIPELINES]
+        for line in c.shown(c.by_pipeline)[:_MOST_PIPELINES]
     ]
     return (("Pipeline", "Currency", f"{summary.day:%d %B}", "Month so far"), rows) if rows else ((), ())

@@ -150,6 +150,14 @@ class CurrencySummary(Record):
     efficiency: tuple[Efficiency, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
 
+    def matters(self, amount: Decimal) -> bool:
+        """Whether an amount of the month is worth a place of its own: a thousandth of it all, or more."""
+        return abs(amount) * 1000 >= abs(self.month)
+
+    def shown(self, lines: Sequence[Line]) -> list[Line]:
+        """Lines of a breakdown that matter."""
+        return [line for line in lines if self.matters(line.month)]
+
 
 class SheetPrice(Record):
     """One price of the sheet that the estimates were made with."""

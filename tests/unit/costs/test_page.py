@@ -11,8 +11,8 @@ import pytest
 
 from noria.costs.page import key_lines, write_report
 from noria.costs.page.chart import HEIGHT, UNTAGGED, chart
-from noria.costs.page.render import report_url, sentences, tone
-from noria.costs.summary import BudgetUse, DayCost, DearRun, Summary
+from noria.costs.page.render import render_costs, report_url, sentences, tone
+from noria.costs.summary import BudgetUse, DayCost, DearRun, Line, Summary
 from noria.records import Predicting
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -194,6 +194,9 @@ def test_a_runs_page_is_linked_where_it_is_shown(
     assert report_url(run) == expected
 
 
+BREAKDOWN_FIELDS = ("by_pipeline", "by_stage", "by_service", "by_machine")
+
+
 def day(number: int, estimate: str = "0", **by_pipeline: str) -> DayCost:
     amounts = {name.replace("untagged", ""): Decimal(amount) for name, amount in by_pipeline.items()}
     total = sum(amounts.values(), Decimal(0))
@@ -208,6 +211,40 @@ def test_bars_are_stacked_in_proportion_and_credits_are_not_drawn() -> None:
     assert second.height == pytest.approx(first.height / 4) and third.blocks == ()
     assert first.top >= 0 and first.top + first.height == pytest.approx(drawing.base) and drawing.base < HEIGHT
     assert [text for _, text in drawing.ticks] == ["0", "1.00", "2.00", "3.00", "4.00"]
+
+
+def test_credits_are_said_not_to_be_drawn(summary: Summary) -> None:
+    said = "Credits are not drawn"
+    usd = summary.currencies[0]
+    credited = day(0, students="12.5", untagged="3.25", taxis="-1.1").model_copy(update={"day": DAY})
+    assert said not in render_costs(summary)
+    changed = usd.model_copy(update={"days": (*usd.days[:-1], credited)})
+    assert said in render_costs(summary.model_copy(update={"currencies": (changed,)}))
+
+
+def test_a_line_of_credits_has_no_bar_and_next_to_nothing_has_no_line(summary: Summary) -> None:
+    usd = summary.currencies[0]
+    lines = [("a", "9"), ("b", "-2"), ("c", "0.008"), (None, "0.0000001")]
+    by_machine = tuple(Line(name=n, day=Decimal(0), month=Decimal(m), estimate=Decimal(0)) for n, m in lines)
+    changed = usd.model_copy(update={"month": Decimal("7.008"), "untagged": Decimal("0.0000001")})
+    figures = changed.model_copy(update=dict.fromkeys(BREAKDOWN_FIELDS, by_machine))
+    page = render_costs(summary.model_copy(update={"currencies": (figures,)}))
+    table = page.partition("By machine")[2].partition("</section>")[0]
+    assert words(table).count("and 1 smaller") == 1 and "no machine" not in table
+    assert re.findall(r"<tr><td>(\w)</td><td>(<div)?", table) == [("a", "<div"), ("b", ""), ("c", "<div")]
+    assert "without a pipeline’s tag" not in page and "without a tag" not in page.partition("By pipeline")[2][:900]
+
+
+def test_what_no_bar_shows_is_not_in_the_key() -> None:
+    days = [day(0, a="3", b="0.001", untagged="0.0000001"), day(1, c="0.004", untagged="0.0000001")]
+    drawing = chart(days)
+    assert drawing is not None and [name for name, _ in drawing.key] == ["a", "c"]
+    assert [len(bar.blocks) for bar in drawing.bars] == [1, 1]
+
+
+def test_what_has_no_machine_is_not_said_to_be_unmetered(page: str) -> None:
+    table = words(page.partition("By machine")[2].partition("</section>")[0])
+    assert "no machine 0 2.50" in table and "not metered" not in table
 
 
 def test_many_pipelines_share_the_last_colour() -> None:

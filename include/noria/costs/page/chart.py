@@ -59,6 +59,8 @@ class Chart:
     right: float
     has_estimates: bool
     has_invoices: bool
+    has_credits: bool
+    """Of a pipeline on a day together; they are not drawn."""
 
 
 def chart(days: Sequence[DayCost]) -> Chart | None:
@@ -81,28 +83,36 @@ def chart(days: Sequence[DayCost]) -> Chart | None:
         right=WIDTH - _RIGHT,
         has_estimates=any(bar.is_estimate for bar in shown),
         has_invoices=any(not bar.is_estimate for bar in shown),
+        has_credits=any(amount < 0 for day in days for amount in day.by_pipeline.values()),
     )
 
 
 def _named(days: Sequence[DayCost]) -> dict[str, int]:
-    """Names in the key -> colour: the dearest pipelines, then the others together, then what bears no tag."""
+    """Names in the key -> colour: the dearest pipelines, then the others together, then what bears no tag.
+
+    What no bar would show, being less than a thousandth of the highest one each day, has no place in it.
+    """
     sums: dict[str, Decimal] = defaultdict(Decimal)
-    for day in days:
-        for name, amount in day.by_pipeline.items():
-            sums[name] += max(amount, Decimal(0))
-    pipelines = sorted((name for name in sums if name and sums[name]), key=lambda name: (-sums[name], name))
+    charged = [{name: amount for name, amount in day.by_pipeline.items() if amount > 0} for day in days]
+    highest = max((sum(amounts.values()) for amounts in charged), default=0)
+    seen = {name for amounts in charged for name, amount in amounts.items() if amount * 1000 >= highest}
+    for amounts in charged:
+        for name, amount in amounts.items():
+            sums[name] += amount
+    pipelines = sorted((name for name in seen if name), key=lambda name: (-sums[name], name))
     own = pipelines if len(pipelines) <= COLOURS else pipelines[: COLOURS - 1]
     names = {name: number for number, name in enumerate(own)}
     if len(own) < len(pipelines):
         names[OTHERS] = COLOURS - 1
-    return names | ({UNTAGGED: COLOURS} if sums.get("") else {})
+    return names | ({UNTAGGED: COLOURS} if "" in seen else {})
 
 
 def _parts(day: DayCost, names: dict[str, int]) -> dict[str, Decimal]:
     parts: dict[str, Decimal] = dict.fromkeys(names, Decimal(0))
     for name, amount in day.by_pipeline.items():
-        if amount > 0:
-            parts[UNTAGGED if not name else name if name in names else OTHERS] += amount
+        label = UNTAGGED if not name else name if name in names else OTHERS
+        if amount > 0 and label in names:
+            parts[label] += amount
     return parts
 
 
