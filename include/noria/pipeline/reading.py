@@ -51,7 +51,9 @@ def load_pipeline(
 
 def load_spec(path: Path, overrides: Mapping[str, str] | None = None, source: str | None = None) -> Pipeline:
     """Read one pipeline.yaml; see `load_pipeline`."""
-    document = copy.deepcopy(_read_yaml(path))
+    document = _read_yaml(path)
+    if overrides or source is not None:  # what was read is kept, and may not change
+        document = copy.deepcopy(document)
     if "name" in (overrides or {}):
         raise InputError("--set name=…", expected="another key: a pipeline is called like its folder")
     if source is not None:
