@@ -262,7 +262,7 @@ def _tell_history(since: date, until: date, workspace: Workspace, *, as_json: bo
         print(f"nothing was written of {since} to {until} (UTC) yet; the nightly DAG export_costs does")  # noqa: T201
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("written (UTC)", "days", "from", "before", "after", "why"):
+    for heading in ("written (UTC)", "days", "from", "billed before", "billed after", "why"):
         table.add_column(heading, overflow="fold")
     for r in history:
         days = str(r.days[0]) if len(r.days) == 1 else f"{r.days[0]} to {r.days[-1]}"

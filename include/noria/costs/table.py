@@ -49,8 +49,8 @@ class Restatement:
         days: Days that it replaced.
         origin: Where its rows are from (`invoice`, `query` or `metering`).
         reason: Why it was written, in words.
-        before: What the days cost until then, by currency (BilledCost).
-        after: What they have cost since.
+        before: What the days cost until then, by currency: BilledCost, while reports add up EffectiveCost.
+        after: What they have cost since, in the same way.
     """
 
     version: int

@@ -162,7 +162,8 @@ def test_the_table_says_what_was_priced_just_now_and_names_are_no_markup(
 
 def test_the_history_says_what_was_written_of_the_days(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert costs(home, "--history", "--until", str(today())) == ExitCode.OK
-    assert "metered" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "metered" in said and "billed before" in said and "billed after" in said, "all else is EffectiveCost"
     found = told(home, capsys, "--history")["history"]
     assert [entry["origin"] for entry in found] == ["metering", "invoice"]
     assert found[1]["before"] == {} and float(found[1]["after"]["EUR"]) == 7

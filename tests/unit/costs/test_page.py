@@ -13,6 +13,7 @@ from noria.costs.page import key_lines, write_report
 from noria.costs.page.chart import HEIGHT, UNTAGGED, chart
 from noria.costs.page.render import render_costs, report_url, sentences, tone
 from noria.costs.summary import BudgetUse, DayCost, DearRun, Line, Summary
+from noria.jobs.costs import REPRICED_DAYS
 from noria.records import Predicting
 from noria.settings import Settings
 from noria.workspace import Workspace
@@ -134,6 +135,7 @@ def test_recommendations_and_prices_are_told(page: str) -> None:
     assert "1.5 USD a month, about idle nodes Nodes were paid for while no job ran on them." in said
     assert "0.70 USD a month, about students: idle compute Most is wasted by train, whose jobs used 10 %" in said
     assert "list price &amp; discount" in page
+    assert f"the next night prices days without an invoice anew, back to {REPRICED_DAYS} days" in said
 
 
 def test_a_dear_run_shows_the_share_of_the_time_that_tells_its_use(page: str) -> None:
