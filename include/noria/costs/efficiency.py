@@ -98,8 +98,13 @@ class Efficiency(Record):
 def facts(runs: Iterable[RunCost], workspace: Workspace) -> list[RunFacts]:
     """What these runs came to, the oldest first; runs whose records are gone are left out."""
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        found = pool.map(lambda cost: _facts(cost, workspace), runs)
-        return sorted((f for f in found if f is not None), key=lambda f: f.created_at)
+        found = list(pool.map(lambda cost: _facts(cost, workspace), runs))
+    known = [fact for fact in found if fact is not None]
+    if len(known) < len(found):
+        log.info(
+            "%s of %s runs have no records that can be read: they have costs alone", len(found) - len(known), len(found)
+        )
+    return sorted(known, key=lambda fact: fact.created_at)
 
 
 def _facts(cost: RunCost, workspace: Workspace) -> RunFacts | None:
@@ -117,7 +122,7 @@ def _facts(cost: RunCost, workspace: Workspace) -> RunFacts | None:
             judged_on=judged.usage.machine if judged else None,
         )
     except (StorageError, ValidationError) as error:
-        log.info("what run %s came to cannot be read: %s", cost.run_id, error)
+        log.debug("what run %s came to cannot be read: %s", cost.run_id, error)
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -121,13 +122,15 @@ def test_two_currencies_are_two_lines() -> None:
     assert sorted(line.currency for line in lines) == ["EUR", "USD"]
 
 
-def test_what_runs_came_to_is_read_from_their_records(tmp_path: Any) -> None:
+def test_what_runs_came_to_is_read_from_their_records(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     workspace = Workspace.open(Settings.from_env({}, home=tmp_path))
     run = workspace.create_run("students", "r1")
     done(workspace, run, "ingest", story.snapshot(PIPELINE))
     done(workspace, run, "train", CANDIDATE)
     done(workspace, run, "promote", decision("promote"))
-    (read,) = facts([run_cost(1), run_cost(2)], workspace)  # nobody knows r2
+    with caplog.at_level(logging.INFO):
+        (read,) = facts([run_cost(1), run_cost(2), run_cost(3)], workspace)  # nobody knows r2 and r3
+    assert caplog.messages == ["2 of 3 runs have no records that can be read: they have costs alone"]
     assert read.candidate == CANDIDATE and read.decision == decision("promote")
     assert read.snapshot is not None and read.train_usage is not None and read.judged_on == "local"
     assert read.gain == pytest.approx(0.006)
