@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,6 +21,9 @@ from noria.models.holdout import among, from_bytes, in_holdout, row_hashes
 from noria.pipeline import Pipeline
 from noria.records import ChampionVersion, HoldoutRule, Snapshot, digest
 from noria.stages.case import Case
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
