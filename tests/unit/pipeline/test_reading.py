@@ -205,6 +205,14 @@ def test_a_file_that_is_no_text_or_cannot_be_read_is_told(tmp_path: Path) -> Non
 # --set and --source
 
 
+def test_an_override_is_of_one_reading_only(tmp_path: Path) -> None:
+    """What was read is kept, and given out as it is where nothing is overridden."""
+    file = write(tmp_path, SOUND)
+    before = load_spec(file)
+    assert load_spec(file, {"seed": str(before.seed + 1)}).seed == before.seed + 1
+    assert load_spec(file) == before
+
+
 def test_overrides_reach_sections_lists_and_absent_sections(tmp_path: Path) -> None:
     path = write(tmp_path, SOUND + "holdout:\n")
     changes = {"tuning.trials": "5", "holdout.share": "0.2", "columns.0.range.max": "99", "features": "[age]"}
