@@ -79,7 +79,7 @@ class Registry(Reading):
                 if not _follows(own.verdict, verdict):
                     self._tag(name, own, entry_tags(verdict))
         self._follow(name, CHALLENGER, version)
-        return self._described(name, version)
+        return self._described(self._versions(name), version)
 
     def crown(self, name: str, version: str, verdict: SignedVerdict) -> ChampionVersion:
         """Make a version the champion, after its bytes were read back and checked; a repeated call changes nothing.
@@ -102,10 +102,11 @@ class Registry(Reading):
             versions.check_turn(verdict)
         self._check_bytes(name, entry)
         self._tag(name, entry, crown_tags(verdict))
+        written = self._versions(name)
         if not stands:
-            self._give_way(name, entry, verdict)
+            self._give_way(written, entry, verdict)
         self._follow(name, CHAMPION, version)
-        return self._described(name, version)
+        return self._described(written, version)
 
     # What a back end gives
 
@@ -131,11 +132,10 @@ class Registry(Reading):
 
     # The rules
 
-    def _described(self, name: str, version: str) -> ChampionVersion:
-        versions = self._versions(name)
+    def _described(self, versions: Versions, version: str) -> ChampionVersion:
         found = versions.describe(self._present(versions, version))
         if found is None:
-            raise StorageError(f"the tags of {name} version {version} do not say what it is")
+            raise StorageError(f"the tags of {versions.name} version {version} do not say what it is")
         return found
 
     def _check_binding(self, run: Run, candidate: Candidate, verdict: SignedVerdict, model_file: Path) -> None:
@@ -227,13 +227,13 @@ class Registry(Reading):
         if changed:
             self._write_tags(name, entry.stored.version, changed)
 
-    def _give_way(self, name: str, before: Entry, verdict: SignedVerdict) -> None:
-        """Look again, and take the number back if another version has taken it meanwhile.
+    def _give_way(self, versions: Versions, before: Entry, verdict: SignedVerdict) -> None:
+        """Take the number back if another version has taken it meanwhile; the versions were read after writing it.
 
         Each of two writers writes first and looks afterwards, so one of them sees the other at least; two that see one
         another both give way, and both are judged again.
         """
-        versions = self._versions(name)
+        name = versions.name
         others = [e for e in versions.crowned if e.crown and e.crown.sequence == verdict.sequence]
         other = next((e.stored.version for e in others if e.stored.version != before.stored.version), None)
         if other is None:

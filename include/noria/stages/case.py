@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,8 +139,12 @@ class Case:
 
     def own(self, registry: Registry) -> ChampionVersion | None:
         """The version that an earlier attempt has made of this candidate, if there is one."""
+        return self.own_among(registry.history(self.name))
+
+    def own_among(self, versions: Iterable[ChampionVersion]) -> ChampionVersion | None:
+        """The same, where the registry was just asked for its versions."""
         mine = (self.run.run_id, self.candidate.model_sha256)
-        return next((v for v in registry.history(self.name) if (v.run_id, v.model_sha256) == mine and v.verdict), None)
+        return next((v for v in versions if (v.run_id, v.model_sha256) == mine and v.verdict), None)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from noria.errors import StaleVerdictError
 from noria.records import ChampionVersion, Decision, LedgerEvent, Run, SignedVerdict
@@ -49,7 +49,8 @@ def until_fresh(attempt: Callable[[bool], Decision]) -> Decision:
 
 def _begun(case: Case) -> Ruling | None:
     """What an earlier attempt has decided, and carried out as far as the crown; what was not is judged again."""
-    ruling, own = kept_ruling(case), case.own(case.production)
+    ruling = kept_ruling(case)
+    own = case.own(case.production) if ruling else None
     if ruling is None or own is None or not has_crowned(ruling, own):
         return None
     log.info("an earlier attempt made version %s the champion already", own.version)
@@ -58,8 +59,9 @@ def _begun(case: Case) -> Ruling | None:
 
 def _judged(case: Case) -> Decision:
     history = catch_up(case.name, case.workspace)
-    own = case.own(case.production)
-    decision = judge(case, rival_of(case, own), history)
+    versions = case.production.history(case.name)
+    own = case.own_among(versions)
+    decision = judge(case, rival_of(own, versions), history)
     if decision.dry_run:
         enter(case, "dry_run", decision)
         return decision
@@ -77,11 +79,11 @@ def _judged(case: Case) -> Decision:
     return crown(case, new_ruling(case, decision))
 
 
-def rival_of(case: Case, own: ChampionVersion | None) -> ChampionVersion | None:
+def rival_of(own: ChampionVersion | None, versions: Iterable[ChampionVersion]) -> ChampionVersion | None:
     """The champion that the candidate has to beat; where it has become the champion itself, the one before it."""
     if own is None or own.sequence is None:
-        return case.production.champion(case.name)
-    return next((v for v in case.production.history(case.name) if v.version == own.previous_champion), None)
+        return next((v for v in versions if v.is_champion), None)
+    return next((v for v in versions if v.version == own.previous_champion), None)
 
 
 def has_crowned(ruling: Ruling, own: ChampionVersion) -> bool:
