@@ -216,12 +216,12 @@ def test_a_measurement_has_all_that_was_asked_for(measured: tuple[dict[str, Any]
     assert result["days"]["worlds"] == 2
 
 
-def test_a_large_decision_with_every_metric_is_measured_and_needs_little_memory(measured: tuple[dict[str, Any], Path]) -> None:
+def test_a_large_decision_with_every_metric_needs_little_memory(measured: tuple[dict[str, Any], Path]) -> None:
     result, _ = measured
     cases = {task: result["decide"][task] for task in cost.CASES}
     assert cost.ROWS == 100_000 and {len(told["metrics"]) for told in cases.values()} == {5}
     for told in cases.values():
-        assert 0 < told["cpu_seconds"]
+        assert told["cpu_seconds"] > 0
         assert 50e6 < told["peak_rss_bytes"] <= result["peak_rss_bytes"] < 500e6
         assert 0 < told["seconds"] <= result["decide_seconds"]
 
