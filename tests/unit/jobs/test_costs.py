@@ -24,6 +24,7 @@ from noria.costs.summary import summarise
 from noria.costs.table import CostTable, open_costs, open_metered
 from noria.costs.usage import keep_usage
 from noria.errors import InputError
+from noria.jobs import costs
 from noria.jobs.costs import STEPS, StepRecord, days_to_do, work
 from noria.lake.disk import DiskLake
 from noria.records import JobUsage, Usage
@@ -155,17 +156,20 @@ def vcpu_prices(workspace: Workspace) -> dict[str, Decimal]:
     return {row["x_ChargeDay"]: row["ListUnitPrice"] for row in rows if row["SkuId"] == "local"}
 
 
-def test_other_prices_hold_for_days_without_an_invoice(workspace: Workspace, home: Path) -> None:
+def test_other_prices_hold_for_days_without_an_invoice(
+    workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else the newest three days alone would be dearer than all before them, and odd."""
-    for days in (70, 40, 9, 1):
+    monkeypatch.setattr(costs, "REPRICED_DAYS", 7)
+    for days in (8, 6, 5, 1):
         use(workspace, before(days))
     do("meter", workspace)
-    open_costs(workspace).replace_days([before(40)], [], origin="invoice", submitted_at=NOW, reason="invoiced")
+    open_costs(workspace).replace_days([before(5)], [], origin="invoice", submitted_at=NOW, reason="invoiced")
     (home.parent / "costs.yaml").write_text(SHEET.replace("0.36", "0.72"))
     assert do("meter", workspace, since=before(1)).days == (before(1),), "somebody wanted no other"
-    assert do("meter", workspace).days == (before(9),), "the first one is too long ago, and one is invoiced"
+    assert do("meter", workspace).days == (before(6),), "the first one is too long ago, and one is invoiced"
     old, new = Decimal("0.36"), Decimal("0.72")
-    assert vcpu_prices(workspace) == {str(before(70)): old, str(before(9)): new, str(before(1)): new}
+    assert vcpu_prices(workspace) == {str(before(8)): old, str(before(6)): new, str(before(1)): new}
     assert do("meter", workspace).days == ()
 
 
