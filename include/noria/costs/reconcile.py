@@ -147,26 +147,31 @@ def reconcile(costs: pa.Table, metered: pa.Table, days: Collection[date], sheet:
     Args:
         costs: Rows of the table `costs`; those that are metered are left out.
         metered: Rows of the table `metered` for at least the same days.
-        days: Days that have an invoice; one without charges is compared too.
+        days: Days that have an invoice; one without charges is compared too, one that is charged in other currencies
+            alone is not.
         sheet: The price sheet, which knows how many vCPUs a node has.
 
     Returns:
         Nothing where no day has an invoice.
     """
     bills, ours = of_days(invoices(costs), days), of_days(metered, days)
-    every = sorted(day.isoformat() for day in days)
+    every = {day.isoformat() for day in days}
     return [_reconcile(currency, bills, ours, every, sheet) for currency in currencies(bills) or currencies(ours)]
 
 
 def _reconcile(
-    currency: str, bills: pa.Table, ours: pa.Table, days: Sequence[str], sheet: PriceSheet
+    currency: str, bills: pa.Table, ours: pa.Table, days: Collection[str], sheet: PriceSheet
 ) -> Reconciliation:
     others = set(currencies(ours)) - {currency}
-    bills, ours = where(bills, CURRENCY, currency), where(ours, CURRENCY, currency)
+    charged = set(bills[focus.DAY].unique().to_pylist())
+    bills = where(bills, CURRENCY, currency)
+    elsewhere = charged - set(bills[focus.DAY].unique().to_pylist())
+    own = sorted(set(days) - elsewhere)
+    ours = of_days(where(ours, CURRENCY, currency), map(date.fromisoformat, own))
     estimated = list(_charges(ours, sheet))
     billed = list(_charges(bills, sheet, {charge.kind for charge in estimated}))
-    books = _Books(currency, days, billed, estimated, sheet)
-    return books.closed(others, tuple(_tags(bills, ours)))
+    books = _Books(currency, own, billed, estimated, sheet)
+    return books.closed(others, elsewhere, tuple(_tags(bills, ours)))
 
 
 @dataclass(frozen=True)
@@ -309,13 +314,21 @@ class _Books:
     """Kind -> quantity, and what it costs by the sheet and by the invoice."""
     notes: dict[str, None] = field(default_factory=dict)
 
-    def closed(self, others: set[str], tags: tuple[Tagged, ...]) -> Reconciliation:
-        """All of it, matched; `others` are further currencies that there are estimates in."""
+    def closed(self, others: set[str], elsewhere: Collection[str], tags: tuple[Tagged, ...]) -> Reconciliation:
+        """All of it, matched.
+
+        Args:
+            others: Further currencies that there are estimates in.
+            elsewhere: Days that are charged in other currencies alone.
+            tags: Both sides by tag.
+        """
         if not self.estimated and others:
             self._note(
                 f"The invoice is in {self.currency}, the price sheet in {', '.join(sorted(others))}: nothing can be "
                 "compared. Give the prices of the sheet in the invoice’s currency."
             )
+        if elsewhere:
+            self._note(f"Left out, since they are charged in another currency alone: {', '.join(sorted(elsewhere))}.")
         for side, charges in (("invoice", self.invoiced), ("estimate", self.estimated)):
             for charge in charges:
                 self.lines[charge.day, charge.pipeline][side] += charge.cost
@@ -425,7 +438,7 @@ class _Books:
         if kept.price is not None and billed.price is not None:
             self._measure(STORAGE, kept.quantity or _ZERO, kept.price, billed.price)
         for kind, (quantity, ours, theirs) in sorted(self.measured.items()):
-            if not quantity or not theirs:
+            if quantity <= 0 or theirs <= 0:  # a refund is no price
                 continue
             machine = self.sheet.machines.get(kind)
             key, units = "per_gb_month" if kind == STORAGE else "per_vcpu_hour", 1

@@ -194,12 +194,21 @@ def test_a_day_whose_invoice_is_empty_is_held_against_its_estimates() -> None:
         assert all(line.parts.total == line.difference for line in (found.total, *found.by_day, *found.by_pipeline))
 
 
-def test_a_day_that_is_billed_in_another_currency_alone_leaves_no_estimate_unexplained() -> None:
+def test_a_day_that_is_billed_in_another_currency_alone_is_left_out_and_told() -> None:
+    """As after a scope was switched: its estimates are not "metered, and not on the invoice"."""
     other = DAY - timedelta(days=1)
-    bills = [nodes("2", "0.80"), nodes("2", "0.90", day=other, BillingCurrency="EUR")]
+    bills = [nodes("2", "0.90"), nodes("2", "0.90", day=other, BillingCurrency="EUR")]
     estimates = [estimate(NODE, "8", "0.80"), estimate(NODE, "8", "0.80", day=other)]
-    _, usd = reconcile(table(*bills), table(*estimates), [DAY, other], SHEET)
-    assert usd.total.parts == parts(not_invoiced="-0.80") and usd.total.parts.total == usd.total.difference
+    eur, usd = reconcile(table(*bills), table(*estimates), [DAY, other], SHEET)
+    assert (usd.days, usd.first, usd.total.parts) == (1, str(DAY), parts(price="0.10"))
+    assert usd.notes == (f"Left out, since they are charged in another currency alone: {other}.",)
+    assert (eur.days, eur.first) == (1, str(other))
+
+
+def test_a_refund_proposes_no_price() -> None:
+    found = reconciled([estimate(NODE, "8", "0.80")], [nodes("2", "-0.80")])
+    assert found.prices == ()
+    assert found.total.parts.total == found.total.difference
 
 
 def test_both_sides_are_told_by_tag() -> None:
