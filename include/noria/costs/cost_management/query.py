@@ -7,11 +7,12 @@ one alone: https://learn.microsoft.com/rest/api/cost-management/query/usage.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from noria.azure.cost_client import CostClient, Json
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 PIPELINE_TAG, RUN_TAG = "noria:pipeline", "noria:run"
 _COST = "PreTaxCost"
 """The one cost that every account type has."""
+_LAST_PLACE, _DIGITS = Decimal(1).scaleb(-18), Context(prec=38)
+"""Of the table's amounts: the service tells doubles, of which small ones have more places."""
 _SERVICES = {
     "microsoft.compute": "Virtual Machines",
     "microsoft.containerregistry": "Container Registry",
@@ -135,7 +138,17 @@ def _lines(client: CostClient, day: date, tag: str, only: Json | None = None) ->
         for values in page.get("rows") or []:
             row = dict(zip(names, values, strict=True))
             if str(row["usagedate"])[:10].replace("-", "") == f"{day:%Y%m%d}":
-                yield _Line(Decimal(str(row[cost])), row["currency"], row["resourceid"] or "", row["tagvalue"] or "")
+                currency = row["currency"].strip().upper()
+                yield _Line(_amount(client, row[cost]), currency, row["resourceid"] or "", row["tagvalue"] or "")
+
+
+def _amount(client: CostClient, value: object) -> Decimal:
+    """A cost in the places that the table has."""
+    with contextlib.suppress(InvalidOperation):
+        amount = Decimal(str(value)).quantize(_LAST_PLACE, context=_DIGITS)
+        if amount.is_finite():
+            return amount
+    raise refused(client.resource, Service.COSTS, message=f"an answer with a cost of {value!r}")
 
 
 def _row(day: date, line: _Line, tags: dict[str, str]) -> dict[str, Any]:
