@@ -2,7 +2,7 @@
 
 Money comes as decimals, doubles or text; times as timestamps, dates or text, with seconds (1.0r2) or without (1.0);
 tags as a JSON object, as one without its braces, or as a map. Columns that FOCUS does not know are kept as they are
-called.
+called. Names of columns are the same in any case, as Delta has them.
 """
 
 from __future__ import annotations
@@ -93,13 +93,12 @@ class Invoice:
         """
         import pyarrow as pa
 
-        kinds: dict[str, pa.DataType] = {}
+        kept = {column.name.lower(): column for column in stands or ()}
+        more: dict[str, pa.Field] = {}
         for part in parts:
             for name, kind in _further(_columns(part), part).items():
-                kinds.setdefault(name, kind)
-        if stands is not None:
-            kinds = {name: stands.field(name).type if name in stands.names else kind for name, kind in kinds.items()}
-        return cls(parts, first, last, pa.schema(list(kinds.items())))
+                more.setdefault(name.lower(), kept.get(name.lower(), pa.field(name, kind)))
+        return cls(parts, first, last, pa.schema([pa.field(column.name, column.type) for column in more.values()]))
 
     def batches(self, origin: str) -> Iterator[pa.RecordBatch]:
         """All rows, in the layout of `focus.schema()` and then `more`; text is dictionary-encoded, which costs least.
@@ -127,7 +126,8 @@ class Invoice:
     def _normal(self, batch: pa.RecordBatch, place: _Place, schema: pa.Schema, origin: str) -> pa.RecordBatch:
         import pyarrow as pa
 
-        given = dict(zip(batch.schema.names, batch.columns, strict=True))
+        delivered = dict(zip(batch.schema.names, batch.columns, strict=True))
+        given = {name: delivered[spelled] for name, spelled in _spellings(schema.names, list(delivered)).items()}
         required = {name: _required(name, given, schema, place) for name in _EXPECTED}
         own = {
             focus.DAY: self._days(required["ChargePeriodStart"]),
@@ -211,7 +211,8 @@ def _columns(part: Part) -> pa.Schema:
         raise _unreadable(part, error) from error
     if part.rows is not None and rows != part.rows:
         raise InputError(f"{part.name} has {rows} rows", expected=f"{part.rows}, as the manifest says")
-    if lacking := [name for name in focus.REQUIRED if name not in schema.names]:
+    found = _spellings(focus.REQUIRED, schema.names)
+    if lacking := [name for name in focus.REQUIRED if name not in found]:
         raise InputError(
             f"{part.name} has no column {', '.join(lacking)}",
             expected=f"the columns of FOCUS {focus.FOCUS_VERSION}",
@@ -222,11 +223,12 @@ def _columns(part: Part) -> pa.Schema:
 
 def _further(delivered: pa.Schema, part: Part) -> dict[str, pa.DataType]:
     """Columns that FOCUS does not know, with the types that they are kept in; others are left out and told."""
-    known = {name.lower() for name in focus.schema().names}
+    ours = focus.schema().names
+    known, taken = {name.lower() for name in ours}, set(_spellings(ours, delivered.names).values())
     kinds: dict[str, pa.DataType] = {}
     for column in delivered:
         kind = _kept(column.type)
-        if column.name in focus.schema().names:
+        if column.name in taken:
             continue
         if kind is None or column.name.lower() in known or _REFUSED_CHARACTERS & set(column.name):
             log.warning("%s: the column %r (%s) is left out", part.name, column.name, column.type)
@@ -234,6 +236,16 @@ def _further(delivered: pa.Schema, part: Part) -> dict[str, pa.DataType]:
         known.add(column.name.lower())
         kinds[column.name] = kind
     return kinds
+
+
+def _spellings(names: Sequence[str], delivered: Sequence[str]) -> dict[str, str]:
+    """By name, the delivered column that it is; of several, one that is spelled so, else the first."""
+    called = {name.lower(): name for name in names}
+    found: dict[str, str] = {}
+    for spelled in sorted(delivered, key=lambda spelled: called.get(spelled.lower()) != spelled):
+        if spelled.lower() in called:
+            found.setdefault(called[spelled.lower()], spelled)
+    return found
 
 
 def _kept(kind: pa.DataType) -> pa.DataType | None:
@@ -262,7 +274,8 @@ def _required(name: str, given: dict[str, pa.Array], schema: pa.Schema, place: _
     import pyarrow.compute as pc
 
     found = _converted(name, given, schema, place)
-    if pa.types.is_dictionary(found.type):
+    if pa.types.is_dictionary(found.type):  # the currency, of which another spelling would be another one
+        found = pc.utf8_upper(pc.utf8_trim_whitespace(found.dictionary)).take(found.indices).dictionary_encode()
         lacking = pc.fill_null(pc.equal(found.dictionary, "").take(found.indices), True)
     else:
         lacking = pc.is_null(found)
@@ -300,7 +313,7 @@ def _tried(convert: Callable[..., Any], column: pa.Array, kind: pa.DataType) -> 
 
     try:
         return convert(column, kind)
-    except (pa.ArrowException, ValueError, TypeError):
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):  # the last for times beyond the year 9999
         return None
 
 
@@ -405,12 +418,14 @@ def _labelled(text: str) -> tuple[str | None, ...]:
     stripped = text.strip()
     try:
         tags = json.loads(stripped if stripped.startswith("{") else f"{{{stripped}}}")
-    except ValueError:
+        names = {str(name).lower(): value for name, value in tags.items()}
+        found = (names.get(name) for name in _LABELS)
+        whole = stripped if stripped.startswith("{") else json.dumps(tags, ensure_ascii=False)
+        columns = (whole, *(None if value in (None, "") else str(value) for value in found))
+        "".join(filter(None, columns)).encode()
+    except (ValueError, RecursionError):  # no JSON, half a character, or too deep
         return (text, *(None for _ in _LABELS))
-    names = {str(name).lower(): value for name, value in tags.items()}
-    found = (names.get(name) for name in _LABELS)
-    whole = stripped if stripped.startswith("{") else json.dumps(tags, ensure_ascii=False)
-    return (whole, *(None if value in (None, "") else str(value) for value in found))
+    return columns
 
 
 def _unreadable(part: Part, error: Exception) -> InputError:

@@ -114,6 +114,7 @@ def test_charges_of_days_before_and_after_are_booked_on_the_nearest_and_keep_the
 
 
 LABELS = {"noria:pipeline": "students", "noria:run": "r1", "noria:stage": "train"}
+DEEP = '{"a": ' + "[" * 5000 + "]" * 5000 + "}"
 OWN = (focus.PIPELINE, focus.RUN, focus.STAGE)
 TAGS: dict[str, tuple[str | None, str | None, tuple[str | None, ...]]] = {
     "an object": (json.dumps(LABELS), json.dumps(LABELS), ("students", "r1", "train")),
@@ -123,6 +124,9 @@ TAGS: dict[str, tuple[str | None, str | None, tuple[str | None, ...]]] = {
     "empty": ("", "{}", (None, None, None)),
     "none": (None, None, (None, None, None)),
     "no JSON": ("team: a", "team: a", (None, None, None)),
+    "half a character": ('{"noria:run": "\\ud800"}', '{"noria:run": "\\ud800"}', (None, None, None)),
+    "half a character, without braces": ('"a": "\\ud800"', '"a": "\\ud800"', (None, None, None)),
+    "too deep": (DEEP, DEEP, (None, None, None)),
 }
 
 
@@ -139,6 +143,19 @@ def test_tags_as_a_map(tmp_path: Path) -> None:
     first, second, third = rows_of(invoice(tmp_path, charges, types={"Tags": pa.map_(TEXT, TEXT)}))
     assert json.loads(first["Tags"]) == LABELS and tuple(first[name] for name in OWN) == ("students", "r1", "train")
     assert (second["Tags"], third["Tags"], second[focus.RUN]) == ("{}", None, None)
+
+
+@pytest.mark.parametrize("spelled", ["eur", " EUR", "Eur\t"])
+def test_a_currency_has_one_spelling(spelled: str, tmp_path: Path) -> None:
+    rows = rows_of(invoice(tmp_path, [charge(DAY, currency="EUR"), charge(DAY, currency=spelled)]))
+    assert [row["BillingCurrency"] for row in rows] == ["EUR", "EUR"]
+
+
+def test_columns_are_known_in_any_case(tmp_path: Path) -> None:
+    delivered = {name.upper(): value for name, value in charge(DAY, "2.5").items()}
+    (row,) = rows_of(invoice(tmp_path, [delivered]))
+    assert (row["BilledCost"], row["BillingCurrency"], row[focus.RUN]) == (Decimal("2.5"), "EUR", "r1")
+    assert row["ServiceName"] == "Virtual Machines"
 
 
 def test_rows_keep_their_own_tags_in_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +192,15 @@ def test_an_unknown_column_keeps_the_type_that_the_table_has(tmp_path: Path, cap
     assert "part 1: row 1: x_Rate is 'much'; expected an amount" in caplog.text
 
 
+def test_an_unknown_column_has_one_spelling_that_of_the_table_before_the_first_ones(tmp_path: Path) -> None:
+    """Delta refuses a table with two that differ in case alone."""
+    stands = pa.schema([*focus.schema(), ("x_Rate", MONEY)])
+    parts = [charge(DAY, x_rate=Decimal(1), x_New="a")], [charge(DAY, X_RATE=Decimal(2), x_new="b")]
+    found = invoice(tmp_path, *parts, types={"x_rate": MONEY, "X_RATE": MONEY}, stands=stands)
+    assert found.more == pa.schema([("x_Rate", MONEY), ("x_New", TEXT)])
+    assert [(row["x_Rate"], row["x_New"]) for row in rows_of(found)] == [(1, "a"), (2, "b")]
+
+
 def test_columns_that_cannot_be_kept_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     more = {"x_List": [1], "x with space": "a", "billedcost": "2", "x_ok": "b"}
     with caplog.at_level(logging.WARNING):
@@ -206,6 +232,11 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, pa.DataType], str]] = {
     ),
     "no UTF-8": ({"Tags": b"\xff"}, {"Tags": pa.binary()}, ": Tags is b.*; expected text"),
     "no time": ({"ChargePeriodEnd": "soon"}, {"ChargePeriodEnd": TEXT}, ": ChargePeriodEnd is 'soon'; expected a time"),
+    "a time beyond all": (
+        {"ChargePeriodEnd": "9999-12-31T23:59:59-05:00"},
+        {"ChargePeriodEnd": TEXT},
+        ": ChargePeriodEnd is '9999.*; expected a time",
+    ),
     "tags that are none": (
         {"Tags": [{"a": "b"}]},
         {"Tags": pa.list_(pa.map_(TEXT, TEXT))},
@@ -217,6 +248,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, pa.DataType], str]] = {
     "no double": ({"EffectiveCost": None}, {"EffectiveCost": DOUBLE}, " has no EffectiveCost; expected an amount in"),
     "an empty amount": ({"EffectiveCost": ""}, {"EffectiveCost": TEXT}, " has no EffectiveCost; expected an amount"),
     "no currency": ({"BillingCurrency": None}, {}, " has no BillingCurrency; expected a currency in every row"),
+    "a blank currency": ({"BillingCurrency": " "}, {}, " has no BillingCurrency; expected a currency in every row"),
     "an empty currency": ({"BillingCurrency": ""}, {}, " has no BillingCurrency; expected a currency in every row"),
 }
 
