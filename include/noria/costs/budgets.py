@@ -8,17 +8,19 @@ reached already is broken by any run.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
 from noria.costs import focus
+from noria.costs.charged import daily_charged, metered_beside
 from noria.costs.estimate import Estimate, estimate_run
 from noria.costs.held import LOCK, held, hold, release
 from noria.costs.money import money
 from noria.costs.recent import rows_until_now, today
 from noria.costs.sheet import PriceSheet, TotalBudget, load_sheet
+from noria.costs.sums import COST, CURRENCY, totals
 from noria.costs.table import open_costs
 from noria.errors import BudgetError, SpecError
 from noria.pipeline import Budget, budget_of
@@ -32,7 +34,7 @@ BoundKey = Literal["per_run", "per_day", "per_month"]
 JUDGEMENT = "budget.json"
 """File of a run."""
 _PERIODS: dict[BoundKey, str] = {"per_run": "the run", "per_day": "the day (UTC)", "per_month": "the month (UTC)"}
-_COLUMNS = (focus.PIPELINE, focus.DAY, "BillingCurrency", "EffectiveCost")
+_COLUMNS = (focus.PIPELINE, focus.DAY, CURRENCY, COST)
 
 
 class Spent(Record):
@@ -155,7 +157,7 @@ def judge_run(run: Run, workspace: Workspace) -> Judgement:
     estimate = estimate_run(run, workspace, sheet)
     with workspace.lake.lock(LOCK):
         under_way = held(workspace, sheet, run)  # before what is spent: who ends in between counts rather twice
-        own, whole = spent(workspace, sheet, name, day), spent(workspace, sheet, None, day)
+        own, whole = spent(workspace, sheet, (name, None), day)
         bounds = (
             *_uses(name, budget, own, under_way.get(name, Decimal()), estimate),
             *_uses(None, sheet.total, whole, sum(under_way.values(), Decimal()), estimate),
@@ -206,25 +208,23 @@ def is_bounded(budget: Budget, settings: Settings) -> bool:
         return False
 
 
-def spent(workspace: Workspace, sheet: PriceSheet, pipeline: str | None, day: date) -> Spent:
-    """What a day and its month have cost so far, in the sheet's currency: all runs of a pipeline, or everything.
+def spent(workspace: Workspace, sheet: PriceSheet, pipelines: Sequence[str | None], day: date) -> list[Spent]:
+    """What a day and its month have cost so far, in the sheet's currency: all runs of pipelines; none is everything.
 
     Raises:
         StorageError: What was spent cannot be read.
     """
-    rows = rows_until_now(open_costs(workspace), workspace, sheet, day.replace(day=1), _COLUMNS)
-    per_day, month, others = Decimal(), Decimal(), set()
-    keys = [focus.PIPELINE, focus.DAY, "BillingCurrency"]
-    for line in rows.group_by(keys).aggregate([("EffectiveCost", "sum")]).to_pylist():
-        cost = line["EffectiveCost_sum"] or Decimal()
-        if pipeline is not None and line[focus.PIPELINE] != pipeline:
-            continue
-        if line["BillingCurrency"] != sheet.currency:
-            others.add(line["BillingCurrency"] or "an unknown currency")
-            continue
-        month += cost
-        per_day += cost if line[focus.DAY] == day.isoformat() else 0
-    return Spent(day=per_day, month=month, others=tuple(sorted(others)))
+    first, now = day.replace(day=1), today(workspace)
+    lines = totals(rows_until_now(open_costs(workspace), workspace, sheet, first, _COLUMNS), _COLUMNS[:-1])
+    beside = metered_beside(workspace, sheet, first, now)
+    found = []
+    for name in pipelines:
+        own = [line for line in lines if name is None or line[focus.PIPELINE] == name]
+        daily = daily_charged([line for line in own if line[CURRENCY] == sheet.currency], beside, name)
+        others = {line[CURRENCY] or "an unknown currency" for line in own if line[CURRENCY] != sheet.currency}
+        month = sum(daily.values(), Decimal())
+        found.append(Spent(day=daily.get(day, Decimal()), month=month, others=tuple(sorted(others))))
+    return found
 
 
 def find_judgement(run: Run, workspace: Workspace) -> Judgement | None:

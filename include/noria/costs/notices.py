@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from noria.costs import focus
 from noria.costs.anomaly import REACH_DAYS, Anomaly, find_anomaly, is_news
+from noria.costs.charged import daily_charged, metered_beside
 from noria.costs.forecast import Forecast, forecast_day, forecast_month
 from noria.costs.money import money
 from noria.costs.recent import rows_until_now, today
@@ -153,13 +154,15 @@ def notices(workspace: Workspace, pipelines: Sequence[Pipeline], sheet: PriceShe
         StorageError: What was spent cannot be read.
     """
     now = today(workspace)
-    rows = rows_until_now(open_costs(workspace), workspace, sheet, now - timedelta(days=REACH_DAYS + 1), _COLUMNS)
+    since = now - timedelta(days=REACH_DAYS + 1)
+    rows = rows_until_now(open_costs(workspace), workspace, sheet, since, _COLUMNS)
+    beside = metered_beside(workspace, sheet, since, now)
     every = totals(with_currency(rows), _COLUMNS[:-1])
     lines = [line for line in every if line[CURRENCY] == sheet.currency]
     found: list[Notice] = []
     bounded: list[tuple[str | None, Budget | TotalBudget]] = [(p.name, p.budget) for p in pipelines]
     for name, budget in [*bounded, (None, sheet.total)]:
-        daily = daily_costs(lines, name)
+        daily = daily_charged(lines, beside, name)
         found += _of_budget(name, budget, daily, now, sheet.currency)
     yesterday = now - timedelta(days=1)
     found += _anomalies([p.name for p in pipelines], lines, yesterday, sheet.currency)

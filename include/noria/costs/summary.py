@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from noria.costs import focus
 from noria.costs.anomaly import REACH_DAYS
+from noria.costs.charged import daily_charged, metered_beside
 from noria.costs.efficiency import Efficiency, efficiencies, facts
 from noria.costs.forecast import Forecast, forecast_month
 from noria.costs.metering import FINDING_COLUMNS, findings
@@ -29,7 +30,6 @@ from noria.costs.sums import (
     CURRENCY,
     ZERO,
     currencies,
-    daily_costs,
     days_from,
     estimates,
     total,
@@ -210,12 +210,13 @@ def summarise(workspace: Workspace, day: date) -> Summary:
     bounds, notes = _bounds(workspace, sheet)
     night = _Night(workspace, day, runs)
     lines = [line for rows in (earlier, costs) for line in totals(rows, _FORECAST_COLUMNS[:-1])]
+    beside = metered_beside(workspace, sheet, day - timedelta(days=REACH_DAYS), until)
     found = []
     for currency in currencies(costs):
-        forecasts = _Forecasts(day, [line for line in lines if line[CURRENCY] == currency])
+        forecasts = _Forecasts(day, [line for line in lines if line[CURRENCY] == currency], beside)
         figures = night.figures(currency, where(costs, CURRENCY, currency), forecasts)
         parts = {
-            "budgets": tuple(_used(bounds, figures, forecasts) if currency == sheet.currency else ()),
+            "budgets": tuple(_used(bounds, forecasts) if currency == sheet.currency else ()),
             "reconciliation": compared.get(currency),
             "efficiency": tuple(line for line in bought if line.currency == currency),
             "recommendations": tuple(line for line in saved if line.currency == currency),
@@ -243,10 +244,20 @@ class _Forecasts:
 
     day: date
     lines: Sequence[Mapping[str, Any]]
+    beside: Sequence[Mapping[str, Any]]
+    """What was metered on days with an invoice, in the price sheet's currency."""
 
     def of_month(self, pipeline: str | None = None) -> Forecast:
         """Of a pipeline, or of everything."""
-        return forecast_month(daily_costs(self.lines, pipeline), self.day + timedelta(days=1), self.day)
+        return forecast_month(self._daily(pipeline), self.day + timedelta(days=1), self.day)
+
+    def spent(self, pipeline: str | None, period: Literal["day", "month"]) -> Decimal:
+        """Of the day, or of its month so far."""
+        first = self.day if period == "day" else self.day.replace(day=1)
+        return sum((cost for day, cost in self._daily(pipeline).items() if day >= first), ZERO)
+
+    def _daily(self, pipeline: str | None) -> dict[date, Decimal]:
+        return daily_charged(self.lines, self.beside, pipeline)
 
 
 @dataclass(frozen=True)
@@ -363,15 +374,13 @@ def _bounds(workspace: Workspace, sheet: PriceSheet) -> tuple[_Bounds, list[str]
     return [bound for bound in found if bound[2]], notes
 
 
-def _used(bounds: _Bounds, figures: CurrencySummary, forecasts: _Forecasts) -> Iterator[BudgetUse]:
-    spent = {(line.name, period): getattr(line, period) for line in figures.by_pipeline for period in ("day", "month")}
+def _used(bounds: _Bounds, forecasts: _Forecasts) -> Iterator[BudgetUse]:
     for pipeline, period, limit in bounds:
-        whole = pipeline is None
         yield BudgetUse(
             pipeline=pipeline,
             period=period,
             limit=Decimal(str(limit)),
-            spent=getattr(figures, period) if whole else spent.get((pipeline, period), ZERO),
+            spent=forecasts.spent(pipeline, period),
             forecast=forecasts.of_month(pipeline).total if period == "month" else None,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,13 @@ from noria.costs.budgets import BoundUse, Judgement, deciding, judge_run, spent
 from noria.costs.estimate import estimate_run
 from noria.costs.metering import meter_days
 from noria.costs.sheet import load_sheet
+from noria.costs.table import INVOICE, open_costs
 from noria.pipeline import Budget, budget_of
 from noria.records import Record, Run, StageRun, StoppedBy, Usage
 from noria.settings import Settings
 from noria.workspace import Workspace, run_path, to_json
 from tests.support import story
+from tests.support.charges import bill, table
 from tests.support.spending import NOON, SHEET, past, spend
 
 World = Callable[..., Workspace]
@@ -143,12 +146,46 @@ def test_spent_is_of_the_month_and_of_the_day_in_the_sheets_currency(world: Worl
         past(workspace, cost, days_ago=days_ago)
     past(workspace, 16, pipeline="others")
     meter_days(workspace, sheet, [NOON.date() - timedelta(days=d) for d in (25, 19, 1)])
-    own, whole = (spent(workspace, sheet, name, NOON.date()) for name in ("students", None))
+    own, whole = spent(workspace, sheet, ("students", None), NOON.date())
     assert (own.day, own.month) == (8, 14), "the first of March belongs to it, February does not"
     assert (whole.day, whole.month, whole.others) == (24, 30, ())
     dollars = load_sheet(world(SHEET.replace("EUR", "USD")).settings.costs_file)
-    changed = spent(workspace, dollars, None, NOON.date())
+    (changed,) = spent(workspace, dollars, (None,), NOON.date())
     assert (changed.day, changed.month, changed.others) == (24, 24, ("EUR",)), "euros are no dollars"
+
+
+@pytest.mark.parametrize(
+    ("charges", "own", "whole"),
+    [
+        ([bill("Clusters", "1", "1 Hour", "33", BillingCurrency="EUR")], 30, 49),
+        ([bill("Clusters", "1", "1 Hour", "33", BillingCurrency="USD")], 30, 16),
+        ([bill("Clusters", "1", "1 Hour", "7", "students", BillingCurrency="EUR")], 30, 23),
+        ([bill("Clusters", "1", "1 Hour", "33", "students", BillingCurrency="EUR")], 33, 49),
+        ([], 30, 16),
+    ],
+)
+def test_an_invoice_that_names_no_pipeline_leaves_it_what_was_metered(
+    world: World, charges: list[dict[str, Any]], own: int, whole: int
+) -> None:
+    """That of yesterday; the others' 16 of the day before are not invoiced."""
+    workspace = world()
+    sheet, day = load_sheet(workspace.settings.costs_file), NOON.date() - timedelta(days=1)
+    past(workspace, 30, days_ago=1)
+    past(workspace, 16, days_ago=2, pipeline="others")
+    meter_days(workspace, sheet, [day, day - timedelta(days=1)])
+    rows = table(*(row | {"x_ChargeDay": day.isoformat()} for row in charges)).to_batches()
+    open_costs(workspace).replace_days([day], rows, origin=INVOICE, submitted_at=NOON, reason="a test")
+    assert [s.month for s in spent(workspace, sheet, ("students", None), NOON.date())] == [own, whole]
+    assert spent(workspace, sheet, ("students",), day)[0].day == own
+
+
+def test_an_invoice_of_a_day_that_no_night_has_metered(world: World) -> None:
+    workspace = world()
+    past(workspace, 30, days_ago=1)
+    day = NOON.date() - timedelta(days=1)
+    open_costs(workspace).replace_days([day], [], origin=INVOICE, submitted_at=NOON, reason="a test")
+    sheet = load_sheet(workspace.settings.costs_file)
+    assert [s.month for s in spent(workspace, sheet, ("students", None), NOON.date())] == [30, 0]
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,30 @@ def test_page_and_mails_forecast_the_same_of_a_pipeline(tmp_path: Path) -> None:
     assert {name: forecast.days for name, forecast in mails.items()} == {"old": 10, "seldom": 28, "young": 3}
 
 
+def test_page_and_mails_hold_a_pipeline_to_its_estimates_where_the_invoice_names_nobody(tmp_path: Path) -> None:
+    workspace = replace(workspace_at(tmp_path), clock=lambda: datetime(2026, 11, 21, 3, 30, tzinfo=UTC))
+    shipped = (CHECKOUT / "include" / "pipelines" / "students" / "pipeline.yaml").read_text()
+    spec = tmp_path / "pipelines" / "pupils" / "pipeline.yaml"
+    spec.parent.mkdir()
+    spec.write_text(shipped.replace("name: students", "name: pupils") + "budget: {per_day: 9, per_month: 20}\n")
+    long_ago = DAY - timedelta(days=40)
+    days = (long_ago, DAY - timedelta(days=2), BEFORE, DAY)
+    write(workspace, *(estimate("local", "160", "8", "pupils", day=day) for day in days))
+    write(workspace, *(bill("Virtual Machines", "1", "1 Hour", "8.5", day=day) for day in (long_ago, BEFORE, DAY)))
+    page = summarise(workspace, DAY).currencies[0]
+    assert [(use.pipeline, use.spent) for use in page.budgets] == [
+        (None, Decimal("8.5")), (None, 25), ("pupils", 8), ("pupils", 24),
+    ]  # fmt: skip
+    assert [(line.name, line.month) for line in page.by_pipeline] == [("pupils", 8), (None, 17)], "as it was charged"
+    bounded = [load_pipeline("pupils", workspace.settings.pipelines)]
+    told = notices(workspace, bounded, load_sheet(workspace.settings.costs_file))
+    mails = [notice for notice in told if isinstance(notice, BudgetNotice) and notice.pipeline]
+    assert [(n.key, n.kind, n.percent, n.spent) for n in mails] == [
+        ("per_day", "spent", 80, 8), ("per_month", "spent", 100, 24),
+    ]  # fmt: skip
+    assert mails[1].forecast.days == 28 and mails[1].forecast.total == page.budgets[3].forecast
+
+
 def test_it_is_a_record_that_reads_back(summary: Summary) -> None:
     assert Summary.model_validate_json(summary.model_dump_json()) == summary
 
