@@ -117,9 +117,10 @@ def _same(kept: Json, body: Json) -> bool:
 def _plain(properties: Json) -> Any:
     notifications = properties.get("notifications") or {}
     facts = ("enabled", "operator", "threshold", "thresholdType", "contactEmails")
+    filters = properties.get("filter") or {}
     return (
         *(_lower(properties.get(key)) for key in ("category", "amount", "timeGrain")),
-        _lower((properties.get("filter") or {}).get("tags")),
+        _lower({kind: only for kind, only in filters.items() if only}),
         {key.lower(): [_lower(found.get(fact)) for fact in facts] for key, found in notifications.items()},
     )
 

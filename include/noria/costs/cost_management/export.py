@@ -119,7 +119,13 @@ def _period(now: datetime) -> Json:
 
 def _is_ending(kept: Json, now: datetime) -> bool:
     end = (kept["properties"].get("schedule", {}).get("recurrencePeriod") or {}).get("to")
-    return end is not None and datetime.fromisoformat(end) < now + timedelta(days=30)
+    return end is not None and moment_of(end) < now + timedelta(days=30)
+
+
+def moment_of(text: str) -> datetime:
+    """A time as the service writes it; without a zone it is UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _zulu(time: datetime) -> str:
