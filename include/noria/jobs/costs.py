@@ -56,6 +56,7 @@ class StepRecord(Record):
         notes: What else there is to say.
         first: First day that a job was metered on, as `meter` found it: the lake is listed for it once a night.
         prices: Digest of the prices that `meter` found in the sheet.
+        refused: Lake paths of the deliveries that `ingest` could not use.
     """
 
     step: str
@@ -66,6 +67,7 @@ class StepRecord(Record):
     notes: tuple[str, ...] = ()
     first: date | None = None
     prices: str | None = None
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Done:
     waiting: Sequence[date] = ()
     notes: Sequence[str] = ()
     prices: str | None = None
+    refused: Sequence[str] = ()
 
 
 def work(args: argparse.Namespace, workspace: Workspace) -> str:
@@ -119,6 +122,7 @@ def work(args: argparse.Namespace, workspace: Workspace) -> str:
         notes=tuple(done.notes),
         first=first,
         prices=done.prices,
+        refused=tuple(done.refused),
     )
     path = step_path(args.step)
     workspace.lake.replace(path, to_json(record))
@@ -227,14 +231,21 @@ def export(night: Night, workspace: Workspace) -> Done:
 
     if workspace.connection(COSTS) is None:
         return Done(notes=(NO_INVOICES,))
+    known = _last("ingest", workspace)
     try:
-        asked = request_missing(workspace, night.days)
+        asked = request_missing(workspace, night.days, known.refused if known else ())
     except NoFocusError as error:
         log.info("%s", error)
         days = ingest_queried(workspace, night.days)
         return Done(days=days, notes=("this account has no FOCUS export, so the Query API was asked",))
-    later = f"{len(asked.later)} days are asked for later: few exports may run at once"
-    notes = (later,) if asked.later else ()
+    notes = []
+    if asked.later:
+        notes.append(f"{len(asked.later)} days are asked for later: few exports may run at once")
+    if asked.refused:
+        notes.append(
+            f"{len(asked.refused)} days of {asked.refused[0]} to {asked.refused[-1]} came in deliveries that "
+            "cannot be used; they stay as they were, and are asked for once a week: the step ingest tells what is wrong"
+        )
     return Done(days=asked.asked, waiting=sorted({*asked.asked, *asked.waiting}), notes=notes)
 
 
@@ -249,7 +260,8 @@ def ingest(night: Night, workspace: Workspace) -> Done:
     last = _last("ingest", workspace)
     if news := [problem for problem in taken.refused if last is None or problem not in last.notes]:
         _mail(refused_alert(news, night.links), hear_of_trouble(workspace.settings), workspace)
-    return Done(days=taken.written, notes=taken.notes)
+    paths = [problem.partition(": ")[0] for problem in taken.refused]
+    return Done(days=taken.written, notes=taken.notes, refused=paths)
 
 
 def budgets(night: Night, workspace: Workspace) -> Done:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,6 +224,41 @@ def test_what_cannot_be_taken_in_is_mailed_once_and_noted_with_what_else_people_
     assert told == [["finance@example.org"], ["data-science@example.org"]], "everyone, where nobody gets the report"
     charges.deliver(root, [charges.charge(before(9)), charges.charge(before(7))], NOW, (before(9), before(7)))
     assert do("ingest", workspace).notes[0] == f"nothing was charged: {before(8)}"
+
+
+def test_days_of_a_refused_delivery_are_missing_told_of_and_asked_for_once_a_week(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[date, date]] = []
+    client = SimpleNamespace(export_name="x", runs=list, run_export=lambda *days: asked.append(days))
+    monkeypatch.setattr("noria.costs.cost_management.missing.open_client", lambda _: client)
+    monkeypatch.setattr("noria.costs.cost_management.missing.keep_export", lambda *_: False)
+    october = (date(2026, 10, 1), date(2026, 10, 31))
+    root = home / "lake" / "exports" / "costs"
+
+    def on(day: int, step: str) -> StepRecord:
+        workspace = dataclasses.replace(
+            open_workspace(home),
+            credentials={"azure_costs": CONNECTION},
+            clock=lambda: datetime(2026, 11, day, 3, tzinfo=UTC),
+        )
+        return do(step, workspace, *october)
+
+    def come(day: int, **more: Any) -> None:
+        row = charges.charge(october[0], **more)
+        charges.deliver(root, [row], datetime(2026, 11, day, 1, tzinfo=UTC), october)
+
+    come(6, EffectiveCost=None)
+    assert (on(6, "export").notes, len(on(6, "ingest").refused)) == ((), 1), "first it is looked at"
+    for day in (7, 12):
+        done = on(day, "export")
+        assert (done.days, done.waiting, asked) == ((), (), [])
+        assert "31 days of 2026-10-01 to 2026-10-31 came in deliveries that cannot be used" in done.notes[0]
+    assert on(13, "export").waiting and asked == [october]
+    come(13)
+    assert on(14, "ingest").refused == () and on(14, "export").notes == ()
+    on(22, "export")
+    assert asked == [october]
 
 
 def test_before_the_first_run_there_is_nothing_to_do(workspace: Workspace) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from noria.costs.cost_management import Requested, request_missing
 from noria.costs.cost_management.missing import needed, settled, spans
+from noria.settings import Settings
+from noria.workspace import Workspace
 
 
 def at(month: int, day: int, hour: int = 3) -> datetime:
@@ -47,3 +53,34 @@ def test_a_run_takes_a_month_at_most_and_the_newest_month_comes_first() -> None:
         (date(2026, 10, 30), date(2026, 10, 31)),
     ]
     assert spans([]) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "waited", "asked_after"),
+    [
+        ("Queued", True, timedelta(days=1)),
+        ("InProgress", True, timedelta(days=1)),
+        ("Completed", True, timedelta(days=1)),  # what it brings is not there yet
+        ("Failed", False, timedelta(hours=1)),
+        ("Timeout", False, timedelta(hours=1)),
+        ("DataNotAvailable", False, timedelta(days=7)),  # an answer, though charges may come late
+    ],
+)
+def test_a_night_waits_for_runs_that_may_bring_something_alone(
+    status: str, waited: bool, asked_after: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, began = date(2026, 9, 20), at(11, 12)
+    times = {"startDate": "2026-09-01T00:00:00Z", "endDate": "2026-09-30T00:00:00", "submittedTime": began.isoformat()}
+    runs = [{"properties": {**times, "status": status}}]
+    client = SimpleNamespace(export_name="x", runs=lambda: runs, run_export=lambda *_: None)
+    monkeypatch.setattr("noria.costs.cost_management.missing.open_client", lambda _: client)
+    monkeypatch.setattr("noria.costs.cost_management.missing.keep_export", lambda *_: False)
+    workspace = Workspace.open(Settings.from_env({}, home=tmp_path))
+
+    def look(after: timedelta) -> Requested:
+        return request_missing(dataclasses.replace(workspace, clock=lambda: began + after), [day])
+
+    moment = timedelta(seconds=1)
+    for after in (moment, asked_after - moment):
+        assert look(after) == Requested(waiting=(day,) if waited else ())
+    assert day in look(asked_after).asked
