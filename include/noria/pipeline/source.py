@@ -163,5 +163,5 @@ def _file(uri: str, rest: str) -> dict[str, Any]:
 
 
 def hide_credentials(text: str) -> str:
-    """The text with user and password of a URL in it blotted out."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+    """The text with user and password of a URL in it blotted out; the container of a lake's URL is neither."""
+    return re.sub(r"(?<!\babfs:)(?<!\babfss:)//[^/@\s]+@|//[^/@:\s]*:[^/@\s]*@", "//***@", text)
