@@ -9,7 +9,6 @@ cannot be used or that there are no data, stands for a week.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ class Requested:
 def request_missing(workspace: Workspace, days: Sequence[date], unusable: Collection[str] = ()) -> Requested:
     """Keep the export in line, and run it for those of the days that are missing and settled; it waits for nothing.
 
-    One run for a month's missing days, from the first to the last: what lies between is only delivered again.
+    One run for a month's missing days, from the month's first day on: what else it brings is only delivered again.
 
     Args:
         workspace: Whose connection is used.
@@ -86,9 +85,10 @@ def request_missing(workspace: Workspace, days: Sequence[date], unusable: Collec
     waiting = [day for day in wanted if answers[day] & _AWAITED]
     due = [day for day in wanted if not answers[day]]
     free = MOST_RUNS - sum(_status(run) in _ALIVE and not _is_given_up(run, now) for run in runs)
-    asked = _run(client, spans(due), free)
-    later = tuple(day for day in due if day not in asked)
-    return Requested(tuple(asked), tuple(waiting), later, tuple(held))
+    begun = _run(client, spans(due), free)
+    asked = tuple(day for day in due if day in begun)
+    later = tuple(day for day in due if day not in begun)
+    return Requested(asked, tuple(waiting), later, tuple(held))
 
 
 def settled(days: Iterable[date], now: datetime) -> list[date]:
@@ -109,9 +109,12 @@ def _settles(day: date) -> datetime:
 
 
 def spans(days: Iterable[date]) -> list[tuple[date, date]]:
-    """First and last day of each month, the newest month first; a run takes a month at most."""
-    months = [list(group) for _, group in itertools.groupby(sorted(days), key=lambda day: (day.year, day.month))]
-    return [(month[0], month[-1]) for month in reversed(months)]
+    """For each month its first day and the last one of these, the newest month first; a run takes a month at most.
+
+    All deliveries of a month begin on the same day, since there the charges of days before it are booked: each replaces
+    those of the one before.
+    """
+    return sorted({day.replace(day=1): day for day in sorted(days)}.items(), reverse=True)
 
 
 def _run(client: CostClient, wanted: Sequence[tuple[date, date]], free: int) -> list[date]:

@@ -46,11 +46,12 @@ def test_the_last_day_of_a_month_settles_in_the_next() -> None:
 
 
 def test_a_run_takes_a_month_at_most_and_the_newest_month_comes_first() -> None:
+    """Each begins with its month, so that a charge of a day before, which is booked there, counts once."""
     days = [date(2026, 10, 30) + timedelta(days=number) for number in (0, 1, 2, 5, 40)]
     assert spans(days) == [
-        (date(2026, 12, 9), date(2026, 12, 9)),
+        (date(2026, 12, 1), date(2026, 12, 9)),
         (date(2026, 11, 1), date(2026, 11, 4)),
-        (date(2026, 10, 30), date(2026, 10, 31)),
+        (date(2026, 10, 1), date(2026, 10, 31)),
     ]
     assert spans([]) == []
 
