@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRuntimeError
 
+from noria.azure.redact import without_secrets
 from noria.errors import NoriaError
 
 
@@ -46,7 +47,8 @@ def errors_told(what: str, file: Path, log: Any) -> Iterator[None]:
 
 
 def note(message: str, file: Path, log: Any) -> None:
-    """Put an error at the end of a log file, unless it stands there already."""
+    """Put an error, without secrets, at the end of a log file, unless it stands there already."""
+    message = without_secrets(message)
     try:
         if file.exists() and message in file.read_text(encoding="utf-8", errors="replace"):
             return  # the job has said it

@@ -13,6 +13,9 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from typing_extensions import override
+
+from noria.azure.redact import without_secrets
 from noria.compute.process import JobProcess
 from noria.errors import ExitCode, JobError, NoriaError, StorageError
 from noria.jobs.metering import Metering, keep_untold
@@ -46,7 +49,9 @@ def serve(job: str, parser: argparse.ArgumentParser, work: Callable[[argparse.Na
     )
     args = parser.parse_args()
     answer_fd = _reserve_standard_output()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("azure").setLevel(logging.WARNING)  # it tells every request with its headers
     credentials = _take_lease() if args.lease else {}
     code = ExitCode.OK
@@ -54,12 +59,21 @@ def serve(job: str, parser: argparse.ArgumentParser, work: Callable[[argparse.Na
         answer = {"record": work(args, Workspace.open(Settings.from_env(), credentials))}
     except NoriaError as error:
         log.error("%s", error)
-        answer, code = {"error": type(error).__name__, "message": str(error)}, error.exit_code
+        answer, code = {"error": type(error).__name__, "message": without_secrets(str(error))}, error.exit_code
     except Exception as error:
         log.exception("%s failed", job)
-        answer, code = {"error": type(error).__name__, "message": f"{type(error).__name__}: {error}"}, ExitCode.FAILED
+        message = without_secrets(f"{type(error).__name__}: {error}")
+        answer, code = {"error": type(error).__name__, "message": message}, ExitCode.FAILED
     os.write(answer_fd, json.dumps(answer).encode() + b"\n")
     _exit(code)
+
+
+class _Formatter(logging.Formatter):
+    """Keeps secrets out of the log: errors of services, and their tracebacks, may hold some."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 def _exit(code: ExitCode) -> NoReturn:
@@ -147,7 +161,7 @@ def keep_failure(stage: str, error: Exception, run: Run, workspace: Workspace) -
     failure = Failure(
         stage=stage,
         error=type(error).__name__,
-        message=str(error),
+        message=without_secrets(str(error)),
         retryable=error.retryable if isinstance(error, NoriaError) else False,
         exit_code=error.exit_code if isinstance(error, NoriaError) else ExitCode.FAILED,
         failed_at=workspace.clock(),

@@ -66,6 +66,13 @@ def test_a_job_that_was_killed_after_its_record_has_not_failed(workspace: Worksp
     assert not workspace.lake.exists(run_path("students", "r1", "report.failed.json"))
 
 
+def test_no_secret_of_an_error_is_kept(workspace: Workspace, run: Run) -> None:
+    keep_failure("report", OSError("no answer of postgresql://bob:hunter2@db/x"), run, workspace)
+    failure = workspace.failure(run)
+    assert failure is not None
+    assert failure.message == "no answer of postgresql://***@db/x"
+
+
 def test_an_unexpected_error_is_kept_as_well(workspace: Workspace, run: Run) -> None:
     def breaks(_run: Run, _workspace: Workspace) -> Report:
         raise ZeroDivisionError("division by zero")

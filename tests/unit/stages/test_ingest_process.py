@@ -114,7 +114,7 @@ def test_exit_codes(workspace: Workspace, tmp_path: Path, content: bytes | None,
         open_source(SampleSource(rows=100), workspace.settings).fetch(tmp_path / "x.csv")
         content = (tmp_path / "x.csv").read_bytes().replace(b"standard", b"luxury")
     with serve() as server:
-        url = server.put("/x.csv", content) if content is not None else server.url + "/none.csv"
+        url = server.put("/x.csv", content) if content is not None else server.url + "/none.csv?db_pwd=hunter2"
         workspace.create_run("students", "r1", source=url)
         process = spawn(workspace, "r1")
         answer, log = process.communicate(timeout=60)
@@ -124,6 +124,8 @@ def test_exit_codes(workspace: Workspace, tmp_path: Path, content: bytes | None,
     failure = workspace.failure(workspace.load_run("students", "r1"))
     assert failure is not None
     assert (failure.exit_code, failure.retryable) == (code, False)
+    for told in (answer, log, failure.message):
+        assert content is not None or "db_pwd=***" in told
 
 
 def test_memory_does_not_grow_with_the_file(workspace: Workspace) -> None:
