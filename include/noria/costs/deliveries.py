@@ -27,6 +27,8 @@ ROOT = "exports/costs"
 SETTLING = timedelta(days=1)
 """For so long after its end charges of a day still come in; until then its estimates tell more than an invoice."""
 _MANIFEST, _KNOWN = "manifest.json", "manifests.json"
+_OVERWRITTEN = "overwritepreviousreport"
+"""In a manifest: its export makes no new folder for each run."""
 _READS_AT_ONCE = 16
 
 
@@ -148,7 +150,8 @@ def look(lake: Lake, root: str, *, keep: bool = False) -> Found:
 def _manifests(lake: Lake, root: str, sizes: Mapping[str, int], *, keep: bool) -> dict[str, str]:
     """Texts of all manifests. After a year there are hundreds, so those that were read before come in one file.
 
-    A manifest is the same as before if all files beside it have as many bytes together as then.
+    A manifest is the same as before if all files beside it have as many bytes together as then, unless it says that the
+    next run writes over it: that one is read each time.
     """
     place = f"{root}/{_KNOWN}"
     known: dict[str, tuple[int, str]] = {}
@@ -163,8 +166,9 @@ def _manifests(lake: Lake, root: str, sizes: Mapping[str, int], *, keep: bool) -
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         read = {path: data.decode(errors="replace") for path, data in zip(new, pool.map(lake.read, new), strict=True)}
     texts = {path: read[path] if path in read else known[path][1] for path in weights}
-    if keep and (new or known.keys() != texts.keys()):
-        lake.replace(place, json.dumps({path: (weights[path], text) for path, text in texts.items()}).encode())
+    lasting = {path: (weights[path], text) for path, text in texts.items() if _OVERWRITTEN not in text.lower()}
+    if keep and lasting != known:
+        lake.replace(place, json.dumps(lasting).encode())
     return texts
 
 

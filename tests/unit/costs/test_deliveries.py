@@ -38,3 +38,15 @@ def test_manifests_of_earlier_nights_are_not_read_again_unless_they_changed(
     assert [delivery.last.day for delivery in found] == [1, 1, 2]
     (root / "manifests.json").write_text("[")
     assert deliveries(lake) == found, "what is kept of them is a copy"
+
+
+def test_a_manifest_that_the_next_run_writes_over_is_read_each_time(tmp_path: Path) -> None:
+    """It may have as many bytes as before."""
+    lake = DiskLake(tmp_path)
+    manifest = deliver(tmp_path / ROOT, [charge(DAY)], LATER)
+    for submitted in ("2026-04-03T00:00:00", "2026-04-04T00:00:00"):
+        change(
+            manifest, runInfo__submittedTime=submitted, deliveryConfig__dataOverwriteBehavior="OverwritePreviousReport"
+        )
+        (found,) = look(lake, ROOT, keep=True).whole
+        assert found.submitted_at == datetime.fromisoformat(f"{submitted}Z")
