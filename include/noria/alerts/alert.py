@@ -8,9 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from noria.azure.redact import without_secrets
 from noria.pipeline.alerts import AlertSeverity
 
 SUBJECT_LENGTH = 150
+LINE_LENGTH = 1_000
+"""Characters of a line of a mail; what is longer is cut."""
+MOST_LINES = 50
+"""Of the sentences, the sections, each section, the table and the log."""
+MOST_LINKS = 200
+IN_SHORT_LINES, IN_SHORT_LENGTH = 15, 300
+"""Lines that a digest has for one alert, and their characters."""
 Links = Sequence[tuple[str, str]]
 """Label and address."""
 Kind = Literal[
@@ -54,7 +62,9 @@ _REPEATED = re.compile(r"#(?: ?#)+")
 
 @dataclass(frozen=True)
 class Alert:
-    """One mail before it is rendered. Line breaks and control characters in its lines become spaces.
+    """One mail before it is rendered.
+
+    Line breaks and control characters in its lines become spaces, secrets are cut out, and so is what is too much.
 
     Attributes:
         pipeline: Name of the pipeline.
@@ -89,17 +99,17 @@ class Alert:
 
     def __post_init__(self) -> None:
         lines = {
-            "pipeline": printable(self.pipeline),
-            "happened": printable(self.happened),
-            "cause": printable(self.cause),
+            "pipeline": _line(self.pipeline),
+            "happened": _line(self.happened),
+            "cause": without_secrets(printable(self.cause)),
             "run_id": printable(self.run_id),
-            "log_stage": printable(self.log_stage),
+            "log_stage": _line(self.log_stage),
             "details": _lines(self.details),
-            "sections": tuple((printable(title), _lines(section)) for title, section in self.sections),
+            "sections": _sections(self.sections),
             "header": _lines(self.header),
-            "rows": tuple(_lines(row) for row in self.rows),
-            "log": _lines(self.log),
-            "links": tuple((printable(label), printable(address)) for label, address in self.links),
+            "rows": _rows(self.rows),
+            "log": _lines(self.log, keep_end=True),
+            "links": tuple((printable(label), printable(address)) for label, address in self.links[:MOST_LINKS]),
         }
         for name, value in lines.items():
             object.__setattr__(self, name, value)
@@ -113,7 +123,18 @@ class Alert:
     def subject(self) -> str:
         """One line for the header; what looks like an encoded word is none, as line breaks could hide in it."""
         line = f"{_TAGS[self.level]} {self.pipeline}: {self.happened}".replace("=?", "= ?")
-        return line if len(line) <= SUBJECT_LENGTH else f"{line[: SUBJECT_LENGTH - 1]}…"
+        return _cut(line, SUBJECT_LENGTH)
+
+    @property
+    def in_short(self) -> tuple[str, ...]:
+        """What a digest says of it: the sentences, the sections, and each row of the table as a line."""
+        lines = [*self.details]
+        for title, section in self.sections:
+            lines += [f"{title}: {section[0]}", *section[1:]] if section else [title]
+        for row in self.rows:
+            cells = [f"{name} {cell}" for name, cell in zip(self.header[1:], row[1:], strict=False) if cell]
+            lines.append(f"{row[0]}: {', '.join(cells)}" if cells else row[0])
+        return tuple(_cut(line, IN_SHORT_LENGTH) for line in _first(lines, IN_SHORT_LINES))
 
     def key(self, recipients: Sequence[str]) -> str:
         """What two alerts have in common that are one mail: about the same, as bad, and for the same people."""
@@ -147,5 +168,37 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text)
 
 
-def _lines(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(printable(text) for text in texts)
+def _line(text: str) -> str:
+    return _cut(without_secrets(printable(text)), LINE_LENGTH)
+
+
+def _cut(line: str, most: int) -> str:
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _lines(texts: Sequence[str], *, keep_end: bool = False) -> tuple[str, ...]:
+    kept = texts[-MOST_LINES:] if keep_end else _first(texts, MOST_LINES)
+    return tuple(_line(text) for text in kept)
+
+
+def _sections(sections: Sequence[tuple[str, Sequence[str]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    kept = [(_line(title), _lines(section)) for title, section in sections[:MOST_LINES]]
+    if len(sections) > MOST_LINES:
+        kept[-1] = (_more(len(sections) - MOST_LINES + 1), ())
+    return tuple(kept)
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    kept = [_lines(row) for row in rows[:MOST_LINES]]
+    if len(rows) > MOST_LINES:
+        kept[-1] = (_more(len(rows) - MOST_LINES + 1), *("" for _ in kept[-1][1:]))
+    return tuple(kept)
+
+
+def _first(texts: Sequence[str], most: int) -> tuple[str, ...]:
+    """The first ones; what there is more is counted in the last of them, so that this again changes nothing."""
+    return tuple(texts) if len(texts) <= most else (*texts[: most - 1], _more(len(texts) - most + 1))
+
+
+def _more(number: int) -> str:
+    return f"… and {number} more"

@@ -9,6 +9,9 @@ from noria.alerts.alert import Alert
 from noria.alerts.letters import News
 from noria.pipeline.alerts import SEVERITIES
 
+NAMED_PIPELINES = 3
+"""More are counted, as the subject has to say what happened."""
+
 
 def digest_alert(news: Sequence[News]) -> Alert:
     """One mail for what several would have told, the worst first."""
@@ -33,7 +36,8 @@ def _links(news: Sequence[News]) -> list[tuple[str, str]]:
 
 
 def _pipelines(news: Sequence[News]) -> str:
-    return ", ".join(dict.fromkeys(item.pipeline for item in news))
+    names = list(dict.fromkeys(item.pipeline for item in news))
+    return ", ".join(names) if len(names) <= NAMED_PIPELINES else f"{len(names)} pipelines"
 
 
 def _headline(news: Sequence[News]) -> str:

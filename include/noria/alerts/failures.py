@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from noria.alerts.alert import Alert, Links, same
+from noria.alerts.alert import LINE_LENGTH, Alert, Links, same
 from noria.alerts.budgets import stopped_alert
 from noria.costs.budgets import find_judgement
 from noria.errors import BudgetError, ExitCode
@@ -104,7 +104,7 @@ def because(log: Sequence[str]) -> str:
 
 def _cause(failure: Failure) -> str:
     """What two failures have in common that are one trouble."""
-    return f"{failure.stage}: {failure.error}: {same(_headline(failure.message))}"
+    return f"{failure.stage}: {failure.error}: {same(_headline(failure.message)[:LINE_LENGTH])}"
 
 
 def _headline(message: str) -> str:

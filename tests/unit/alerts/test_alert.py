@@ -1,8 +1,10 @@
-"""What makes two messages one cause: numbers, times and ids change from run to run; names do not."""
+"""What an alert may hold, and what makes two one cause: numbers, times and ids change from run to run; names do not."""
+
+from dataclasses import replace
 
 import pytest
 
-from noria.alerts import same
+from noria.alerts import Alert, same, to_message
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,43 @@ def test_what_changes_from_run_to_run_makes_no_other_cause(one: str, other: str)
 )
 def test_other_names_are_other_causes(one: str, other: str) -> None:
     assert same(one) != same(other)
+
+
+def test_no_secret_of_an_error_is_mailed_wherever_it_stands() -> None:
+    secret = "no answer of postgresql://bob:hunter2@db/x"
+    alert = Alert(
+        "students",
+        secret,
+        cause=secret,
+        details=[secret],
+        sections=[(secret, [secret])],
+        header=("Part", secret),
+        rows=[("", secret)],
+        log_stage=secret,
+        log=[secret],
+        links=[("Run", "http://127.0.0.1/runs/a//b:c@d")],
+    )
+    assert "hunter2" not in repr(alert)
+    assert alert.links[0][1] == "http://127.0.0.1/runs/a//b:c@d", "an address stays as it is"
+
+
+def test_what_a_mail_holds_is_bounded_and_the_rest_is_counted() -> None:
+    line, many = "x" * 2_000, ["a b"] * 250_000
+    alert = Alert(
+        "students",
+        line,
+        details=[line, *many],
+        sections=[(line, [line, "b"] * 100)] * 500,
+        header=("Part", "Cost"),
+        rows=[(line, line)] * 50 + [("last", "1")] * 50,
+        log_stage="train",
+        log=[*many, "ERROR the end"],
+        links=[("Run", "http://127.0.0.1/")] * 1000,
+    )
+    assert len(alert.happened) == 1_000
+    assert alert.happened.endswith("…")
+    assert alert.details[-1] == "… and 249952 more"
+    assert (alert.sections[-1], alert.rows[-1]) == (("… and 451 more", ()), ("… and 51 more", ""))
+    assert alert.log[-1] == "ERROR the end"
+    assert replace(alert) == alert, "read back it is the same"
+    assert len(to_message(alert, ["a@example.org"]).as_bytes()) < 4_000_000, "far less than servers take"

@@ -163,3 +163,8 @@ def test_a_table_too_wide_for_columns_has_a_line_for_each_cell() -> None:
     plain, page = parts(to_message(alert, ["a@example.org"]))
     assert f"A: {'x' * 50}\n  B: {'y' * 50}\nA: {'z' * 50}\n" in plain
     assert html.unescape(page).count('<td class="cell"') == 4
+
+
+def test_long_words_of_a_table_break_on_a_narrow_screen() -> None:
+    _, page = parts(to_message(Alert("s", "x", header=("expectation",), rows=[("mathematics",)]), ["a@example.org"]))
+    assert len(re.findall(r"<t[hd] [^>]*word-break:break-word[^>]*>(?:expectation|mathematics)<", page)) == 2
