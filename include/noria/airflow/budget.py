@@ -16,7 +16,8 @@ from noria.airflow.mail import tell
 from noria.airflow.notifiers import Alerts, Links, WaitingNotifier
 from noria.airflow.telling import errors_told
 from noria.alerts.budgets import asking_alert, exceeding_alert
-from noria.costs.budgets import Answer, Judgement, deciding, find_judgement, is_bounded, judge_run, keep_judgement
+from noria.costs.budgets import Answer, Judgement, answer_run, deciding, find_judgement, is_bounded, judge_run
+from noria.costs.recent import day_of, today
 from noria.errors import NoriaError
 from noria.jobs.runner import keep_failure
 from noria.pipeline import Pipeline
@@ -51,6 +52,7 @@ class BudgetOperator(AskingOperator):
 
     Where it breaks a bound, `when_exceeded` of that budget says what happens: a mail, a question to people, or its end.
     The judgement and the answer are kept as the run's `budget.json`. A task that is cleared judges anew; a yes stands.
+    A yes is to what was asked: it does not let a run begin that breaks more by then.
 
     Args:
         pipeline: Its budget, or that of everything together, has a bound.
@@ -90,12 +92,12 @@ class BudgetOperator(AskingOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
-        """Keep the answer; a no ends the run.
+        """Keep the answer; a no ends the run, and so does a yes to less than the run would exceed by now.
 
         Raises:
             AirflowException: It was a yes without a reason; Airflow puts the question again.
             NoriaError: It may pass; Airflow retries.
-            AirflowFailException: It was a no, or something will not pass.
+            AirflowFailException: It was a no, or a yes to less, or something will not pass.
         """
         with self._step(context) as (run, workspace):
             judgement = find_judgement(run, workspace) or judge_run(run, workspace)
@@ -106,16 +108,16 @@ class BudgetOperator(AskingOperator):
             return self._answered(judgement, answer, run, workspace, context)
 
     def _judge(self, run: Run, workspace: Workspace) -> Judgement:
-        """Anew, but for a question that is put again and a yes that was given."""
+        """Anew, but for a yes that was given, and for a question of today that is put again."""
         before = find_judgement(run, workspace)
-        if before and (before.may_begin if before.answer else before.action == "approve"):
-            return before
-        return judge_run(run, workspace)
+        if before is None:
+            return judge_run(run, workspace)
+        is_asked = before.action == "approve" and day_of(before.judged_at) == today(workspace)
+        stands = before.may_begin if before.answer else is_asked
+        return before if stands else judge_run(run, workspace)
 
     def _answered(self, judgement: Judgement, answer: Answer, run: Run, workspace: Workspace, context: Context) -> str:
-        answered = judgement.model_copy(update={"answer": answer})
-        keep_judgement(answered, run, workspace)
-        return self._carry_out(answered, run, workspace, context)
+        return self._carry_out(answer_run(judgement, answer, run, workspace), run, workspace, context)
 
     def _carry_out(self, judgement: Judgement, run: Run, workspace: Workspace, context: Context) -> str:
         for sentence in judgement.sentences:

@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 from noria.cli.hand import stated, user
-from noria.costs.budgets import Answer, Judgement, deciding, is_bounded, judge_run, keep_judgement
+from noria.costs.budgets import Answer, Judgement, answer_run, deciding, is_bounded, judge_run, keep_judgement
 from noria.costs.sheet import load_sheet
 from noria.errors import BudgetError, InputError, NoriaError
 from noria.jobs.runner import keep_failure
@@ -61,21 +61,24 @@ def _judged(run: Run, workspace: Workspace, console: Console, reason: str | None
     judgement = judge_run(run, workspace)
     if judgement.action == "approve":
         judgement = _asked(judgement, run, workspace, console, reason)
-        keep_judgement(judgement, run, workspace)
     if not judgement.may_begin:
         raise _refusal(judgement)
     return judgement
 
 
 def _asked(judgement: Judgement, run: Run, workspace: Workspace, console: Console, reason: str | None) -> Judgement:
-    """The judgement with an answer: the one that was given beforehand, or that of the terminal; none without one."""
-    if reason is None and sys.stdin.isatty():
+    """The judgement with an answer: the one that was given beforehand, or that of the terminal; none without one.
+
+    One that was given beforehand is to whatever is found; that of the terminal, which may take long, to what it shows.
+    """
+    is_shown = reason is None and sys.stdin.isatty()
+    if is_shown:
         for sentence in judgement.sentences:
             console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
         reason = _typed(console)
         if not reason.strip():
             declined = Answer(approved=False, by=user(), reason="no reason given", at=workspace.clock())
-            return judgement.model_copy(update={"answer": declined})
+            return answer_run(judgement, declined, run, workspace)
     if reason is None:
         return judgement
     approvers = deciding(judgement, run, workspace).approvers
@@ -85,7 +88,11 @@ def _asked(judgement: Judgement, run: Run, workspace: Workspace, console: Consol
             expected=f"one of {', '.join(approvers)} (approvers of the budget)",
         )
     answer = Answer(approved=True, by=user(), reason=stated(reason), at=workspace.clock())
-    return judgement.model_copy(update={"answer": answer})
+    if is_shown:
+        return answer_run(judgement, answer, run, workspace)
+    answered = judgement.model_copy(update={"answer": answer})
+    keep_judgement(answered, run, workspace)
+    return answered
 
 
 def _typed(console: Console) -> str:

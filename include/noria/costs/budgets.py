@@ -8,7 +8,7 @@ reached already is broken by any run.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
@@ -66,6 +66,11 @@ class BoundUse(Record):
         return self.expected > self.limit or self.spent + self.held >= self.limit
 
     @property
+    def over(self) -> Decimal:
+        """By how much it would be exceeded; what would be left counts as negative."""
+        return self.expected - self.limit
+
+    @property
     def is_for_now(self) -> bool:
         """Whether the run would not break it in a day or month in which nothing is spent or held."""
         return self.expected - self.spent - self.held <= self.limit
@@ -79,8 +84,7 @@ class BoundUse(Record):
         """In one sentence."""
         held = f", {money(self.held, currency)} are held for other runs under way" if self.held else ""
         spent = "" if self.key == "per_run" else f" {money(self.spent, currency)} of it are spent{held}, and"
-        over = self.expected - self.limit
-        more = f", {money(over, currency)} more than that" if over > 0 else ""
+        more = f", {money(self.over, currency)} more than that" if self.over > 0 else ""
         this = "" if self.key == "per_run" else " with this run"
         would = f"{_PERIODS[self.key]} would cost {money(self.expected, currency)}{this}{more}"
         return f"{self.name} is {money(self.limit, currency)}:{spent} {would}."
@@ -93,6 +97,8 @@ class Answer(Record):
     by: str
     reason: str
     at: datetime
+    outdated: str = ""
+    """Of a yes: why it lets nothing begin, where the run was judged otherwise by the time it was given."""
 
 
 class Judgement(Record):
@@ -126,19 +132,23 @@ class Judgement(Record):
     @property
     def may_begin(self) -> bool:
         """Whether nothing is in the way, or a person has said yes."""
-        return self.action in ("within", "warn") or (self.answer is not None and self.answer.approved)
+        answer = self.answer
+        return self.action in ("within", "warn") or (answer is not None and answer.approved and not answer.outdated)
 
     def refusal(self) -> BudgetError:
         """Why the run does not begin, and what to do."""
         who = ""
         if self.answer is not None:
-            who = f" Declined by {self.answer.by}: {self.answer.reason}."
+            said = "Approved" if self.answer.approved else "Declined"
+            but = f", but {self.answer.outdated}" if self.answer.outdated else ""
+            who = f" {said} by {self.answer.by}: {self.answer.reason}{but}."
         period = "month" if any(bound.key == "per_month" for bound in self.broken) else "day"
+        again = ", or let it be asked about again" if self.answer and self.answer.outdated else ""
         wait = f"; or wait until the {period} is over" if all(bound.is_for_now for bound in self.broken) else ""
         return BudgetError(
             f"the run breaks its budget. {' '.join(self.sentences)}{who}",
             remedy="No job has run. Raise the bound or make the run smaller (tuning.trials), and start a new one"
-            f"{wait}.",
+            f"{again if self.action == 'approve' else ''}{wait}.",
         )
 
 
@@ -152,10 +162,53 @@ def judge_run(run: Run, workspace: Workspace) -> Judgement:
         StorageError: What was spent cannot be read.
         BusyError: Others are being judged all the time.
     """
+    return _judged(run, workspace, lambda now: now)
+
+
+def answer_run(asked: Judgement, answer: Answer, run: Run, workspace: Workspace) -> Judgement:
+    """Keep what a person says of a run; a yes is to no more than was asked.
+
+    At a yes the run is judged again. It begins if it is within its budget by then; it does not if it would be stopped
+    by then, or would exceed more than was told to whoever said yes.
+
+    Raises:
+        NoriaError: As `judge_run`, at a yes.
+    """
+    if answer.approved:
+        return _judged(run, workspace, lambda now: now.model_copy(update={"answer": _held_to(asked, now, answer)}))
+    declined = asked.model_copy(update={"answer": answer})
+    keep_judgement(declined, run, workspace)
+    return declined
+
+
+def _held_to(asked: Judgement, now: Judgement, answer: Answer) -> Answer:
+    """The yes, outdated where it was to less than holds now."""
+    outdated = ""
+    if now.action == "stop":
+        outdated = "by now it is to be stopped"
+    elif now.action == "approve" and (more := _exceeded_more(asked, now)):
+        outdated = f"more would be exceeded by now than was asked about ({', '.join(more)})"
+    return answer.model_copy(update={"outdated": outdated})
+
+
+def _exceeded_more(asked: Judgement, now: Judgement) -> list[str]:
+    """Bounds that are exceeded by more than was told, as amounts are told."""
+    told = {(bound.name, asked.estimate.currency): bound.over for bound in asked.broken}
+    found = []
+    for bound in now.broken:
+        before = told.get((bound.name, now.estimate.currency))
+        if before is None or (bound.over > before and money(bound.over) != money(before)):
+            found.append(bound.name)
+    return found
+
+
+def _judged(run: Run, workspace: Workspace, answered: Callable[[Judgement], Judgement]) -> Judgement:
+    """A run's judgement, answered, and kept before another one is judged."""
     sheet = load_sheet(workspace.settings.costs_file)
-    name, budget, day = run.pipeline.name, workspace.budget(run), today(workspace)
+    name, budget = run.pipeline.name, workspace.budget(run)
     estimate = estimate_run(run, workspace, sheet)
     with workspace.lake.lock(LOCK):
+        now, day = workspace.clock(), today(workspace)  # it may have become midnight
         under_way = held(workspace, sheet, run)  # before what is spent: who ends in between counts rather twice
         own, whole = spent(workspace, sheet, (name, None), day)
         bounds = (
@@ -163,12 +216,14 @@ def judge_run(run: Run, workspace: Workspace) -> Judgement:
             *_uses(None, sheet.total, whole, sum(under_way.values(), Decimal()), estimate),
         )
         others = f"Charges in {', '.join(whole.others)} are not counted: the budgets are in {sheet.currency}."
-        judgement = Judgement(
-            action=judge(budget, sheet.total, bounds),
-            judged_at=workspace.clock(),
-            estimate=estimate,
-            bounds=bounds,
-            notes=(others,) if whole.others else (),
+        judgement = answered(
+            Judgement(
+                action=judge(budget, sheet.total, bounds),
+                judged_at=now,
+                estimate=estimate,
+                bounds=bounds,
+                notes=(others,) if whole.others else (),
+            )
         )
         keep_judgement(judgement, run, workspace)
     return judgement

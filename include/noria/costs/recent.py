@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from noria.costs.metering import metered_rows
@@ -22,7 +22,12 @@ _DAYS_AT_ONCE = 16
 
 def today(workspace: Workspace) -> date:
     """The day (UTC)."""
-    return workspace.clock().astimezone(UTC).date()
+    return day_of(workspace.clock())
+
+
+def day_of(moment: datetime) -> date:
+    """The day (UTC) of a moment."""
+    return moment.astimezone(UTC).date()
 
 
 def unwritten(table: CostTable, workspace: Workspace, since: date, until: date) -> list[date]:

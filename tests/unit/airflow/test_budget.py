@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskAwaitingInput
 from airflow.sdk.execution_time import task_runner
 
+from noria.airflow import budget
 from noria.airflow.budget import BudgetOperator, has_bounds
 from noria.airflow.operators import StageOperator
 from noria.airflow.params import retrain_params
@@ -199,6 +201,35 @@ def test_a_no_ends_the_run_and_so_does_silence(world: World) -> None:
         operator.execute_complete(context, answered("Reject", reason=None, timed_out=True))
     assert world.left == {"run.json", "budget.json", "budget.failed.json"}
     assert world.metered == []
+
+
+def test_a_yes_to_less_ends_the_run_which_is_asked_about_again(world: World) -> None:
+    world.allow("{per_day: 35, when_exceeded: approve}").spend(10, 10, 10)
+    operator, context = world.task()
+    with pytest.raises(TaskAwaitingInput):
+        operator.execute(context)
+    world.spend(10)
+    more = r"Approved by Anna B\.: the fair, but more would be exceeded by now"
+    with pytest.raises(AirflowFailException, match=more):
+        operator.execute_complete(context, answered("Approve", reason="the fair"))
+    with pytest.raises(TaskAwaitingInput):
+        world.execute()
+    assert "5.00 EUR more" in str(world.asked[0].body) and "15.00 EUR more" in str(world.asked[1].body)
+    assert operator.execute_complete(context, answered("Approve", reason="the fair"))
+
+
+def test_a_question_of_another_day_is_not_put_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [datetime(2026, 3, 31, 20, tzinfo=UTC)]
+    opened = budget.stage_workspace
+    monkeypatch.setattr(budget, "stage_workspace", lambda *args: replace(opened(*args), clock=lambda: clock[0]))
+    world.workspace = replace(world.workspace, clock=lambda: clock[0])
+    world.allow("{per_month: 35, when_exceeded: approve, timeout_hours: 9}").spend(10, 10, 10)
+    for _ in "ab":
+        with pytest.raises(TaskAwaitingInput):
+            world.execute()
+    assert len({str(question.body) for question in world.asked}) == 1, "on the same day it is the same one"
+    clock[0] += timedelta(hours=10)
+    assert world.execute(), "the month is over, and so is the time to answer for it"
 
 
 def test_the_time_to_answer_begins_once(world: World) -> None:

@@ -9,6 +9,7 @@ import os
 import pty
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -125,6 +126,19 @@ def test_a_yes_of_somebody_else_ends_the_run_with_its_reason_kept(
     assert "may not let a run of students break its budget" in said["error"]
     failure = workspace.failure(workspace.load_run("students", said["run_id"]))
     assert failure is not None and failure.error == "InputError"
+
+
+def test_what_is_typed_is_to_what_was_shown(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody thinks, another run has spent ten euros more."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+
+    def thinking(_console: Console) -> str:
+        past(workspace, 10)
+        return "the fair is tomorrow"
+
+    monkeypatch.setattr("noria.cli.admission._typed", thinking)
+    with pytest.raises(BudgetError, match="the fair is tomorrow, but more would be exceeded by now"):
+        try_to_begin(workspace, "{per_day: 35, when_exceeded: approve}")
 
 
 @pytest.mark.parametrize("typed", ["the fair is tomorrow\n", "\n", "\x04"])

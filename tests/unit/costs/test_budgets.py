@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from noria.costs.budgets import BoundUse, Judgement, deciding, judge_run, spent
-from noria.costs.estimate import estimate_run
+from noria.costs.budgets import Answer, BoundUse, Judgement, answer_run, deciding, find_judgement, judge_run, spent
+from noria.costs.estimate import Estimate, estimate_run
 from noria.costs.metering import meter_days
 from noria.costs.sheet import load_sheet
 from noria.costs.table import INVOICE, open_costs
@@ -353,6 +353,71 @@ def test_of_runs_that_begin_at_once_those_are_let_through_that_there_is_money_fo
     with ThreadPoolExecutor(4) as pool:
         actions = [found.action for found in pool.map(lambda run: judge_run(run, workspace), runs)]
     assert sorted(actions) == ["stop", "stop", "within", "within"]
+
+
+TOTAL = "total: {{ per_day: 100, when_exceeded: {} }}\n"
+
+
+@pytest.mark.parametrize(
+    ("sheet", "spent", "action", "said"),
+    [
+        ("", 0, "approve", ""),
+        ("", 0.004, "approve", ""),
+        ("", 0.5, "approve",
+         "Approved by anna: the fair, but more would be exceeded by now than was asked about (budget.per_day of "
+         "students). No job has run. Raise the bound or make the run smaller (tuning.trials), and start a new one, or "
+         "let it be asked about again; or wait until the day is over."),
+        (TOTAL.format("stop"), 90, "stop", "Approved by anna: the fair, but by now it is to be stopped."),
+        (TOTAL.format("warn"), 90, "approve", "(budget.per_day of students, total.per_day of the price sheet)"),
+        (SHEET.replace("hour: 1", "hour: 0.5"), 0, "within", ""),
+        (SHEET.replace("EUR", "USD"), 0, "approve", "more would be exceeded by now"),
+    ],
+)  # fmt: skip
+def test_a_yes_is_to_no_more_than_was_asked(world: World, sheet: str, spent: float, action: str, said: str) -> None:
+    """It would exceed by 5 euros. Then others spend, or the price sheet changes, before somebody says yes."""
+    workspace = world()
+    for _ in range(3):
+        past(workspace, 10)
+    run = workspace.create_run("students", overrides={"budget": "{per_day: 35, when_exceeded: approve}"})
+    asked = judge_run(run, workspace)
+    workspace.settings.costs_file.write_text(sheet if "currency" in sheet else SHEET + sheet)
+    past(workspace, spent, ended="failed")
+    found = answer_run(asked, Answer(approved=True, by="anna", reason="the fair", at=NOON), run, workspace)
+    assert (found.action, found.may_begin) == (action, not said)
+    assert not said or said in str(found.refusal())
+    assert find_judgement(run, workspace) == found and found.answer and found.answer.by == "anna"
+    assert len(list(workspace.lake.list("budgets/held"))) == found.may_begin
+
+
+def test_of_several_who_wait_each_yes_is_judged_with_those_before(world: World) -> None:
+    workspace = world()
+    for _ in range(3):
+        past(workspace, 10)
+    budget = {"budget": "{per_day: 35, when_exceeded: approve}"}
+    waiting = [
+        (run, judge_run(run, workspace)) for run in (workspace.create_run("students", overrides=budget) for _ in "ab")
+    ]
+    yes = Answer(approved=True, by="anna", reason="the fair", at=NOON)
+    found = [answer_run(asked, yes, run, workspace) for run, asked in waiting]
+    assert [now.may_begin for now in found] == [True, False]
+    assert "15.00 EUR more than that" in str(found[1].refusal())
+
+
+def test_the_day_is_the_one_on_which_it_is_judged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate, and waiting for others, take their time: it is midnight, and the month is over."""
+    clock = [datetime(2026, 3, 31, 23, 59, tzinfo=UTC)]
+    workspace = replace(world(), clock=lambda: clock[0])
+    past(workspace, 95)
+
+    def slow(*arguments: Any) -> Estimate:
+        found = estimate_run(*arguments)
+        clock[0] += timedelta(minutes=2)
+        return found
+
+    monkeypatch.setattr("noria.costs.budgets.estimate_run", slow)
+    strict = {"budget": "{per_month: 100, when_exceeded: stop}"}
+    found = judge_run(workspace.create_run("students", overrides=strict), workspace)
+    assert (found.action, found.bounds[0].spent, found.judged_at.day) == ("within", 0, 1)
 
 
 def test_a_run_may_not_loosen_its_folder() -> None:
