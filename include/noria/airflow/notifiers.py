@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier
 
 from noria.airflow.connections import open_workspace
-from noria.airflow.defaults import APPROVE_TASK, MAIL_LOG
+from noria.airflow.defaults import APPROVE_TASK, BUDGET_TASK, MAIL_LOG
 from noria.airflow.links import approval_url, data_docs_url, report_url, run_url, task_url
 from noria.airflow.mail import tell
 from noria.airflow.pages import find_pages
 from noria.alerts import Alert, Kind
 from noria.alerts.failures import failure_alert
+from noria.alerts.late import asks_people
 from noria.alerts.outbox import over
 from noria.alerts.verdicts import failed_rollback_alert, forced_alerts, rollback_alert, verdict_alert, waiting_alert
 from noria.costs.budgets import find_judgement
 from noria.errors import NoriaError
 from noria.pipeline import Pipeline
-from noria.records import Rollback, Run
+from noria.records import STAGES, Rollback, Run
 from noria.settings import Settings
 from noria.workspace import Workspace, safe_run_id
 
@@ -89,13 +90,25 @@ class FailureNotifier(_RunNotifier):
     def notify(self, context: Context) -> None:
         """Send the alert, with the way to the log of the task that failed."""
         self._log_at = partial(task_url, context["dag"].dag_id, context["run_id"])
+        self._has_budget = context["dag"].has_task(BUDGET_TASK)
         super().notify(context)
 
     def compose(self, run_id: str, run: Run | None, workspace: Workspace, links: Links) -> Alerts:
         """The alert of a run that ended badly."""
         alert = failure_alert(self.pipeline, run_id, run, workspace, links)
-        task = (f"Log of {alert.log_stage}", self._log_at(alert.log_stage))
-        return [replace(alert, links=[*alert.links, task])]
+        task = self._failed_task(alert.log_stage, run, workspace)
+        return [replace(alert, links=[*alert.links, (f"Log of {task}", self._log_at(task))])]
+
+    def _failed_task(self, stage: str, run: Run | None, workspace: Workspace) -> str:
+        """That of the stage, or the one before it, which judges or asks, where it did not get further."""
+        try:
+            asks = asks_people(run, workspace) if run else ""
+            is_judged = run is not None and not asks and find_judgement(run, workspace) is not None
+        except (NoriaError, ValueError):  # a record that cannot be read must not keep the mail back
+            return stage
+        if stage == STAGES[0] and self._has_budget and not is_judged:
+            return BUDGET_TASK
+        return APPROVE_TASK if asks == "release" else stage
 
 
 class VerdictNotifier(_RunNotifier):

@@ -7,15 +7,18 @@ import html
 import json
 import shutil
 import smtplib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
-from noria.airflow.defaults import MAIL_LOG
+from noria.airflow import notifiers
+from noria.airflow.defaults import BUDGET_TASK, MAIL_LOG
 from noria.airflow.notifiers import (
     FailedRollbackNotifier,
     FailureNotifier,
@@ -23,17 +26,28 @@ from noria.airflow.notifiers import (
     VerdictNotifier,
     WaitingNotifier,
 )
-from noria.alerts import deliver, post
+from noria.alerts import Alert, deliver, post
 from noria.alerts.budgets import stopped_alert
-from noria.costs.budgets import keep_judgement
+from noria.costs.budgets import JUDGEMENT, keep_judgement
 from noria.errors import ExitCode
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
-from noria.pipeline import Pipeline, load_spec
-from noria.records import NOBODY, Approval, ChampionVersion, Decision, LedgerEntry, LedgerEvent, Report, Rollback, Run
+from noria.pipeline import ApprovalPolicy, Pipeline, load_spec
+from noria.records import (
+    NOBODY,
+    Approval,
+    ChampionVersion,
+    Decision,
+    LedgerEntry,
+    LedgerEvent,
+    Report,
+    Rollback,
+    Run,
+    stages_of,
+)
 from noria.settings import CHECKOUT, Settings
 from noria.stages.rollback import rollback_path
-from noria.workspace import Workspace, run_path, safe_run_id, to_json
+from noria.workspace import APPROVAL, Workspace, run_path, safe_run_id, to_json
 from tests.support.mail import sent_by
 from tests.support.proposals import empty_registry
 from tests.support.runs import candidate, decision, done, failed, judgement, rule, validation
@@ -130,6 +144,66 @@ def test_a_run_that_could_not_begin(workspace: Workspace, students: Pipeline, mo
     log.write_text("ERROR trigger form: unknown trails.\n")
     (mail,) = send(FailureNotifier(students), workspace, monkeypatch)
     assert mail.subject == "[Noria error] students: the run could not begin: trigger form: unknown trails."
+
+
+def judges(workspace: Workspace, run: Run) -> None:
+    keep_judgement(judgement("warn"), run, workspace)
+
+
+def asks_about_the_budget(workspace: Workspace, run: Run) -> None:
+    keep_judgement(judgement("approve"), run, workspace)
+
+
+def leaves_half_a_judgement(workspace: Workspace, run: Run) -> None:
+    workspace.lake.create(run_path("students", run.run_id, JUDGEMENT), b"half of it {")
+
+
+def asks_about_the_candidate(workspace: Workspace, run: Run) -> None:
+    judges(workspace, run)
+    for stage in stages_of(run.pipeline)[:-2]:
+        done(workspace, run, stage, decision("promote", waiting=True))
+
+
+def carries_out(workspace: Workspace, run: Run) -> None:
+    asks_about_the_candidate(workspace, run)
+    workspace.lake.create(run_path("students", run.run_id, APPROVAL), b"{}")
+
+
+@pytest.mark.parametrize(
+    ("step", "with_budget", "task"),
+    [
+        (None, True, "budget"),
+        (None, False, "ingest"),
+        (lambda *_: None, True, "budget"),
+        (asks_about_the_budget, True, "budget"),
+        (judges, True, "ingest"),
+        (leaves_half_a_judgement, True, "ingest"),
+        (asks_about_the_candidate, True, "approve"),
+        (carries_out, True, "release"),
+    ],
+)
+def test_the_log_that_is_linked_is_of_the_task_that_failed(
+    workspace: Workspace,
+    students: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    step: Callable[[Workspace, Run], None] | None,
+    with_budget: bool,
+    task: str,
+) -> None:
+    if step:
+        gate = students.gate.model_copy(update={"approval": ApprovalPolicy()})
+        run = workspace.create_run("students", safe_run_id(RUN_ID))
+        run = run.model_copy(update={"pipeline": run.pipeline.model_copy(update={"gate": gate})})
+        monkeypatch.setattr(Workspace, "load_run", lambda *_: run)
+        step(workspace, run)
+    told: list[Alert] = []
+    monkeypatch.setattr(notifiers, "tell", lambda alerts, *_: told.extend(alerts))
+    with DAG("students__retrain", schedule=None) as dag:
+        if with_budget:
+            EmptyOperator(task_id=BUDGET_TASK)
+    FailureNotifier(students)({"dag": dag, "run_id": RUN_ID})
+    label, address = told[0].links[-1]
+    assert (label, address.rpartition("/")[2]) == (f"Log of {task}", task)
 
 
 def test_invalid_data(workspace: Workspace, run: Run, students: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
