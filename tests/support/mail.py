@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import email.policy
 import smtplib
@@ -32,12 +33,16 @@ class MailServer:
         hangs_up: Whether it ends the connection instead of taking what a mail says.
         says: Its answer to a mail; it keeps one if that begins with 250.
         password: Who logs in must know it.
+        slow_seconds: How long it takes for each recipient.
+        closes: Whether it ends the connection after each mail.
     """
 
     refuses: dict[str, str] = field(default_factory=dict)
     hangs_up: bool = False
     says: str = "250 kept"
     password: str | None = None
+    slow_seconds: float = 0.0
+    closes: bool = False
     kept: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
 
     def __enter__(self) -> MailServer:
@@ -78,6 +83,7 @@ class MailServer:
     async def handle_RCPT(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
+        await asyncio.sleep(self.slow_seconds)
         if answer := self.refuses.get(address):
             return answer
         envelope.rcpt_tos.append(address)
@@ -93,6 +99,9 @@ class MailServer:
             assert isinstance(message, EmailMessage)
             with self._guard:
                 self.kept.append((list(envelope.rcpt_tos), message))
+            if self.closes:
+                assert server.transport is not None
+                asyncio.get_running_loop().call_soon(server.transport.close)
         return self.says
 
 

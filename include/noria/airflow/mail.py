@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+import smtplib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -36,8 +38,12 @@ class SmtpServer:
     """
 
     def __init__(self, patience_seconds: float = 30.0) -> None:
-        self._patience_seconds = patience_seconds
+        self._patience_seconds, self._end = patience_seconds, math.inf
         self._hook: SmtpHook | None = None
+
+    def hurry(self, seconds: float) -> None:
+        """End by then, be it in the middle of a mail: what a server that is slow at each command takes is bounded."""
+        self._end = time.monotonic() + seconds
 
     def __enter__(self) -> SmtpServer:
         return self
@@ -45,8 +51,7 @@ class SmtpServer:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._hook is not None:
-            self._hook.__exit__(kind, value, trace)
+        self._close()
 
     def send(self, message: EmailMessage, recipients: Sequence[str]) -> Refused:
         """Send one mail; the recipients whom the server refused, with its answers.
@@ -55,16 +60,33 @@ class SmtpServer:
             InputError: There is no such connection.
             OSError: The server cannot be reached, or does not take the mail (`smtplib.SMTPException`).
         """
+        if self._hook is not None and not _is_there(self._hook._smtp_client):
+            self._close()  # some servers take so many mails by one connection
         if self._hook is None:
-            self._hook = _connect(self._patience_seconds)
+            self._hook = _connect(self._wait_seconds)
         sender = self._hook.from_email or SENDER
         message["From"] = sender
         # The hook's own method makes no plain text part.
         refused: Refused = self._hook._smtp_client.send_message(message, sender, list(recipients))
         return refused
 
+    def _wait_seconds(self) -> float:
+        return min(self._patience_seconds, max(self._end - time.monotonic(), 0.01))
 
-def _connect(patience_seconds: float) -> SmtpHook:
+    def _close(self) -> None:
+        if self._hook is not None:
+            self._hook.__exit__(None, None, None)
+            self._hook = None
+
+
+def _is_there(client: smtplib.SMTP) -> bool:
+    try:
+        return client.noop()[0] == 250
+    except OSError:
+        return False
+
+
+def _connect(wait_seconds: Callable[[], float]) -> SmtpHook:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     class OneTry(SmtpHook):
@@ -74,7 +96,19 @@ def _connect(patience_seconds: float) -> SmtpHook:
 
         @property
         def timeout(self) -> float:
-            return min(float(super().timeout), patience_seconds)
+            return min(float(super().timeout), wait_seconds())
+
+        def _build_client(self) -> smtplib.SMTP:
+            client: smtplib.SMTP = super()._build_client()
+            say = client.putcmd
+
+            def say_in_time(cmd: str, args: str = "") -> None:
+                if client.sock is not None:
+                    client.sock.settimeout(self.timeout)
+                say(cmd, args)
+
+            client.putcmd = say_in_time  # type: ignore[method-assign]
+            return client
 
     try:
         BaseHook.get_connection(SMTP_CONNECTION)
@@ -137,6 +171,7 @@ def tell(alerts: Sequence[Alert], policy: Alerts, workspace: Workspace) -> Deliv
         if left <= 0:
             return Delivered()
         try:
+            server.hurry(min(left, 10.0) + PATIENCE_SECONDS)
             return deliver(workspace, server.send, seconds=min(left, 10.0))
         finally:
             SENDING.take(time.monotonic() - begun)

@@ -146,6 +146,15 @@ def _close(lake: Lake, path: str, now: datetime, over_at: datetime | None) -> No
     lake.remove(path)
 
 
+def forget(lake: Lake, letter: Letter) -> None:
+    """Drop the causes of a letter that nobody has got: the next one is news."""
+    keys = {item.key for item in letter.about}
+    for pipeline in {item.pipeline for item in letter.about}:
+        for path, cause in _causes(lake, pipeline):
+            if cause.news.key in keys and cause.opened_at <= letter.posted_at:
+                lake.remove(path)
+
+
 def _causes(lake: Lake, pipeline: str) -> Iterator[tuple[str, Cause]]:
     for path in list(lake.list(f"{CAUSES}/{safe_run_id(pipeline)}")):
         if cause := read_or_put_aside(lake, path, Cause):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from noria.alerts.alert import Alert, Kind
+from noria.alerts.quiet import quiet_until
 from noria.pipeline.alerts import AlertSeverity, QuietHours
 from noria.records.base import Record
 
@@ -19,10 +21,14 @@ _LONGEST_QUIET = timedelta(hours=25)
 """Quiet hours of a day when clocks are set back."""
 
 
+LetterId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+"""It is part of a path."""
+
+
 class Occurrence(Record):
     """One time that something happened; the address is that of the run, if there is one."""
 
-    at: datetime
+    at: AwareDatetime
     run_id: str = ""
     url: str = ""
 
@@ -35,7 +41,7 @@ class News(Record):
         times: How often it happened.
         over_at: When something said that it is over.
         occurrences: The newest ones, oldest first.
-        details: The sentences that explained it first.
+        details: What the first one said, in short.
         links: Where the first one led to, but for the run.
     """
 
@@ -45,9 +51,9 @@ class News(Record):
     level: AlertSeverity
     happened: str
     times: int
-    first_at: datetime
-    last_at: datetime
-    over_at: datetime | None = None
+    first_at: AwareDatetime
+    last_at: AwareDatetime
+    over_at: AwareDatetime | None = None
     occurrences: tuple[Occurrence, ...] = ()
     details: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
@@ -65,24 +71,26 @@ class Letter(Record):
         parts: The letters whose place a digest takes.
         answers: Ids of the letters that it follows up.
         not_before: End of the quiet hours in which it came.
+        reached: Whether somebody has got it.
         tries: How often it was refused.
         setbacks: How often the server was lost over it.
         next_try: When it is tried again.
         trouble: Why it could not be delivered, by recipient.
     """
 
-    letter_id: str
-    posted_at: datetime
+    letter_id: LetterId
+    posted_at: AwareDatetime
     recipients: tuple[str, ...]
     alert: Alert
     quiet: QuietHours | None = None
     news: tuple[News, ...] = ()
-    parts: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
-    not_before: datetime | None = None
+    parts: tuple[LetterId, ...] = ()
+    answers: tuple[LetterId, ...] = ()
+    not_before: AwareDatetime | None = None
+    reached: bool = False
     tries: int = 0
     setbacks: int = 0
-    next_try: datetime | None = None
+    next_try: AwareDatetime | None = None
     trouble: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -95,7 +103,9 @@ class Letter(Record):
         return not self.is_held(now) and (self.next_try is None or in_time(self.next_try, now, LONGEST_PAUSE) <= now)
 
     def is_held(self, now: datetime) -> bool:
-        """Whether it waits for the end of quiet hours."""
+        """Whether it waits for the end of quiet hours: of those in which it came, or now, if the server was away."""
+        if not self.urgent and quiet_until(self.quiet, now) is not None:
+            return True
         return self.not_before is not None and in_time(self.not_before, now, _LONGEST_QUIET) > now
 
     @property
@@ -109,7 +119,7 @@ class Over(Record):
 
     pipeline: str
     kinds: tuple[Kind, ...]
-    at: datetime
+    at: AwareDatetime
 
 
 class Cause(Record):
@@ -122,11 +132,11 @@ class Cause(Record):
     """
 
     news: News
-    first: str
-    opened_at: datetime
+    first: LetterId
+    opened_at: AwareDatetime
     recipients: tuple[str, ...]
     quiet: QuietHours | None = None
-    counted: tuple[str, ...] = ()
+    counted: tuple[LetterId, ...] = ()
 
 
 def in_time(at: datetime, now: datetime, longest: timedelta) -> datetime:
@@ -148,7 +158,7 @@ def news_of(alert: Alert, recipients: Sequence[str], at: datetime) -> News:
         first_at=at,
         last_at=at,
         occurrences=(Occurrence(at=at, run_id=alert.run_id, url=run_url),),
-        details=tuple(alert.details),
+        details=alert.in_short,
         links=tuple(links.items()),
     )
 

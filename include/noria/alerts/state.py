@@ -26,6 +26,7 @@ class OutboxState:
         overdue: Letters that should have been sent by now.
         undeliverable: Paths of letters that were given up, and of files that nobody can read.
         trouble: Why the server cannot be used, and since when.
+        refused: Why one of those overdue could not be sent, though the server can be used.
     """
 
     arrived: int
@@ -33,6 +34,7 @@ class OutboxState:
     overdue: int
     undeliverable: tuple[str, ...]
     trouble: str = ""
+    refused: str = ""
 
 
 def look(lake: Lake, now: datetime) -> OutboxState:
@@ -52,6 +54,7 @@ def look(lake: Lake, now: datetime) -> OutboxState:
         overdue=len(letters) - held + sum(now - at >= LOOKED_AT_WITHIN for at in arrived),
         undeliverable=(*lake.list(UNDELIVERABLE), *lake.list(UNREADABLE)),
         trouble=f"since {trouble.since:%Y-%m-%d %H:%M} UTC: {trouble.why}" if trouble else "",
+        refused=next((why for letter in letters for why in letter.trouble.values()), ""),
     )
 
 

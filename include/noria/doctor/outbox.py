@@ -15,7 +15,10 @@ def check_outbox(lake: Lake, now: datetime) -> Verdict:
     if state.undeliverable:
         some = ", ".join(lake.url(path) for path in state.undeliverable[:3])
         more = f" and {len(state.undeliverable) - 3} more" if len(state.undeliverable) > 3 else ""
-        remedy = "Read in the files why, mend alerts.emails in pipeline.yaml, then remove the files."
+        remedy = (
+            "Read in the files why and mend it: alerts.emails in pipeline.yaml, or the server. Then move those of "
+            "outbox/undeliverable/ to outbox/waiting/, which sends them again, or remove them."
+        )
         return "warn", f"mails that could not be delivered: {some}{more}", remedy
     if state.trouble:
         return (
@@ -23,6 +26,9 @@ def check_outbox(lake: Lake, now: datetime) -> Verdict:
             f"{_mails(state.overdue + state.arrived)}, because the server cannot be used, {state.trouble}",
             "Mend the server or the connection smtp_default; the DAG send_alerts then sends them.",
         )
+    if state.overdue and state.refused:
+        detail = f"{_mails(state.overdue)} to be sent; one was not taken: {state.refused}"
+        return "warn", detail, "It is tried again, for five days; mend alerts.emails in pipeline.yaml, or the server."
     if state.overdue:
         return "warn", f"{_mails(state.overdue)} to be sent", "See that the DAG send_alerts is not paused."
     return "ok", f"nothing should have been sent by now; {state.held} held for the end of quiet hours", ""

@@ -10,6 +10,7 @@ import pytest
 
 from noria.airflow.alerts_dag import SendAlertsOperator
 from noria.alerts import Alert, post
+from noria.alerts.sending import Delivered
 from noria.mailbox import inbox
 from noria.mailbox.sink import MailSink
 from noria.settings import Settings
@@ -34,6 +35,16 @@ def test_without_a_connection_mails_wait_and_the_log_says_so_once(
     assert len(said) == 1
     assert "smtp_default" in said[0]
     assert len(list(workspace.lake.list("outbox/waiting"))) == 1
+
+
+@pytest.mark.parametrize(("outcomes", "passes"), [((1, 1, 0, 1), 3), ((1, "away", 1), 2)])
+def test_a_run_makes_passes_as_long_as_mails_go_out(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, outcomes: tuple[int | str, ...], passes: int
+) -> None:
+    left = [Delivered(trouble=x) if isinstance(x, str) else Delivered(sent=x) for x in outcomes]
+    monkeypatch.setattr("noria.alerts.outbox.deliver", lambda _workspace, _send: left.pop(0))
+    SendAlertsOperator().execute({})
+    assert len(outcomes) - len(left) == passes
 
 
 def test_with_one_they_are_sent(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

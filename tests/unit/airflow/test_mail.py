@@ -58,6 +58,30 @@ def test_a_silent_server_holds_up_one_callback_of_a_batch_and_only_once(
     assert sorted("trails: the run" in text or '"trails"' in text for text in kept) == [False, True]
 
 
+def test_a_server_that_is_slow_at_each_command_takes_no_more_than_that_of_a_callback(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(mail, "SENDING", Allowance(seconds=0.1, window_seconds=60))
+    with MailServer(slow_seconds=0.1) as server:
+        connect(server.port, monkeypatch)
+        team = Alerts(emails=tuple(f"r{number}@example.org" for number in range(10)))
+        begun = time.monotonic()
+        assert tell([Alert("students", "failed")], team, workspace).trouble
+        assert time.monotonic() - begun < 0.8, "all recipients would take longer"
+    assert list(workspace.lake.list("outbox/waiting"))
+
+
+def test_a_server_that_ends_the_connection_after_each_mail_is_called_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MailServer(closes=True) as server:
+        connect(server.port, monkeypatch)
+        done = tell([Alert("students", f"failed {'abc'[number]}") for number in range(3)], TEAM, workspace)
+        assert (done.sent, done.trouble) == (3, "")
+        assert len(server.mails) == 3
+
+
 def test_callbacks_share_the_time_for_sending_and_keep_what_is_left(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
 import shutil
@@ -12,13 +13,14 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 
-from noria.alerts import Alert, deliver, over, post
+from noria.alerts import Alert, deliver, over, post, to_message
 from noria.alerts.folding import fold
 from noria.alerts.letters import Letter
-from noria.alerts.sending import REFUSED_TRIES, Refused
+from noria.alerts.sending import REFUSED_TRIES, Refused, Send
 from noria.errors import BusyError
 from noria.lake.disk import DiskLake
 from noria.pipeline import Alerts
@@ -337,6 +339,208 @@ def test_a_letter_over_which_the_server_is_lost_every_time_keeps_no_other_back(o
     outbox.now += timedelta(minutes=1)
     assert deliver(outbox.workspace, send).sent == 1
     assert outbox.deliver(hours=1).sent == 1, "it is not given up"
+
+
+def test_a_letter_that_the_server_is_lost_over_waits_by_itself_until_it_is_given_up(outbox: Outbox) -> None:
+    """Nothing else waits for the server because of it: alone in the outbox a minute at most, later not at all."""
+
+    def send(message: EmailMessage, recipients: Sequence[str]) -> Refused:
+        if "column" in message["Subject"]:
+            raise TimeoutError("timed out")
+        return outbox.server.send(message, recipients)
+
+    def waited(cause: str) -> int:
+        post(failure(severity="critical", cause=cause), TEAM, None, outbox.workspace)
+        for minute in itertools.count():
+            if deliver(outbox.workspace, send).sent:
+                return minute
+            outbox.now += timedelta(minutes=1)
+        raise AssertionError
+
+    post(failure(why="no such column"), TEAM, None, outbox.workspace)
+    for _minute in range(200):
+        deliver(outbox.workspace, send)
+        outbox.now += timedelta(minutes=1)
+    assert waited("a") <= 1
+    for cause in "bcd":
+        outbox.now += timedelta(hours=1)
+        assert waited(cause) == 0
+        assert deliver(outbox.workspace, send).trouble == ""
+    (kept,) = [path for path in outbox.left if "waiting" in path]
+    assert Letter.model_validate_json(outbox.workspace.lake.read(kept)).trouble == {TEAM[0]: "TimeoutError: timed out"}
+    outbox.now += timedelta(days=5)
+    assert deliver(outbox.workspace, send).given_up == 1
+    assert [path for path in outbox.left if "undeliverable" in path and "waiting" not in path]
+
+
+def test_a_letter_that_cannot_be_written_is_no_trouble_of_the_server(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(alert: Alert, *args: Any, **more: Any) -> EmailMessage:
+        if "column" in alert.happened:
+            raise ValueError("nobody has thought of this")
+        return to_message(alert, *args, **more)
+
+    monkeypatch.setattr("noria.alerts.sending.to_message", written)
+    post(failure(why="no such column"), TEAM, None, outbox.workspace)
+    post(failure(), TEAM, None, outbox.workspace)
+    done = outbox.deliver()
+    assert (done.sent, done.trouble) == (1, "")
+    assert sum(outbox.deliver(hours=1).given_up for _ in range(REFUSED_TRIES)) == 1
+
+
+def _sender_refused(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+    raise smtplib.SMTPSenderRefused(530, b"5.7.0 Authentication required", "noria@localhost")
+
+
+def _relaying_denied(_message: EmailMessage, recipients: Sequence[str]) -> Refused:
+    raise smtplib.SMTPRecipientsRefused(dict.fromkeys(recipients, (554, b"5.7.1 Relay access denied")))
+
+
+def _may_not_send_as(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+    raise smtplib.SMTPDataError(550, b"5.7.60 SMTP; Client does not have permissions to send as this sender")
+
+
+@pytest.mark.parametrize("send", [_sender_refused, _relaying_denied, _may_not_send_as])
+def test_a_server_that_refuses_who_sends_is_in_trouble_and_its_mails_are_kept_for_days(
+    outbox: Outbox, send: Send
+) -> None:
+    post(failure(), (*TEAM, "boss@example.org"), None, outbox.workspace)
+    for _ in range(4 * REFUSED_TRIES):
+        done = deliver(outbox.workspace, send)
+        assert (done.given_up, "5.7." in done.trouble) == (0, True)
+        outbox.now += timedelta(hours=1)
+    assert outbox.deliver().sent == 1
+    post(failure(why="no such column"), TEAM, None, outbox.workspace)
+    for _ in range(6):
+        deliver(outbox.workspace, send)
+        outbox.now += timedelta(days=1)
+    assert [path.split("/")[1] for path in outbox.left] == ["server.json", "undeliverable"]
+
+
+def test_a_mail_that_is_too_large_is_no_trouble_of_the_server(outbox: Outbox) -> None:
+    def send(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+        raise smtplib.SMTPSenderRefused(552, b"5.3.4 Message size exceeds fixed limit", "noria@localhost")
+
+    post(failure(), TEAM, None, outbox.workspace)
+    assert deliver(outbox.workspace, send).trouble == ""
+
+
+def test_what_follows_a_mail_that_nobody_got_is_news(outbox: Outbox) -> None:
+    outbox.server.refuses = {TEAM[0]: "550 no such user"}
+    post(failure(), TEAM, None, outbox.workspace)
+    assert sum(outbox.deliver(hours=1).given_up for _ in range(REFUSED_TRIES)) == 1
+    outbox.server.behave()
+    post(failure("r2"), TEAM, None, outbox.workspace)
+    assert outbox.deliver().sent == 1
+
+
+def test_what_follows_a_digest_that_some_got_is_folded(outbox: Outbox) -> None:
+    outbox.now = NIGHT
+    outbox.server.refuses = {"gone@example.org": "550 no such user"}
+    for why in ("no such column", "no space"):
+        post(failure(why=why), (*TEAM, "gone@example.org"), QUIET, outbox.workspace)
+    outbox.deliver()
+    assert sum(outbox.deliver(hours=8 if not turn else 1).given_up for turn in range(REFUSED_TRIES)) == 1
+    post(failure(why="no space"), (*TEAM, "gone@example.org"), None, outbox.workspace)
+    assert outbox.deliver().sent == 0
+
+
+def test_what_was_given_up_is_sent_again_once_when_it_is_put_back(outbox: Outbox) -> None:
+    outbox.server.refuses = {TEAM[0]: "550 no such user"}
+    post(failure(), TEAM, None, outbox.workspace)
+    for _ in range(REFUSED_TRIES):
+        outbox.deliver(hours=1)
+    (kept,) = [path for path in outbox.left if "undeliverable" in path]
+    lake = outbox.workspace.lake
+    lake.create(kept.replace("undeliverable", "waiting"), lake.read(kept))
+    lake.remove(kept)
+    assert [outbox.deliver(hours=hours).given_up for hours in (240, 1)] == [0, 0], "all tries are left to it"
+    outbox.server.behave()
+    assert [outbox.deliver(hours=2).sent for _ in range(2)] == [1, 0]
+    assert outbox.left == []
+
+
+def test_names_of_digests_grow_with_nothing(outbox: Outbox) -> None:
+    """A file system takes 255 bytes."""
+    outbox.now = NIGHT
+    for why in ("no such column", "no space"):
+        post(failure(why=why), TEAM, QUIET, outbox.workspace)
+    outbox.deliver()
+    lake = outbox.workspace.lake
+    for path in [path for path in outbox.left if "waiting" in path]:
+        letter = json.loads(lake.read(path))
+        letter["letter_id"] = letter["letter_id"].ljust(249, "0")
+        lake.create(f"outbox/waiting/{letter['letter_id']}.json", json.dumps(letter).encode())
+        lake.remove(path)
+    assert outbox.deliver(hours=8).sent == 1
+
+
+def test_a_digest_in_trouble_takes_no_new_ones_in(outbox: Outbox) -> None:
+    def away(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+        raise ConnectionRefusedError("nobody listens")
+
+    outbox.now = NIGHT
+    for night in ("ab", "cd"):
+        for why in night:
+            post(failure(why=f"no column {why}"), TEAM, QUIET, outbox.workspace)
+        deliver(outbox.workspace, away)
+        outbox.now += timedelta(hours=12)
+        deliver(outbox.workspace, away)
+        outbox.now += timedelta(hours=12)
+    assert outbox.deliver(hours=12).sent == 2
+    assert ["digest of 2 causes" in subject for subject in outbox.subjects] == [True, True]
+
+
+def test_a_digest_that_cannot_be_made_keeps_nothing_back(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_news: object) -> Alert:
+        raise ValueError("nobody has thought of this")
+
+    outbox.now = NIGHT
+    for why in ("no such column", "no space"):
+        post(failure(why=why), TEAM, QUIET, outbox.workspace)
+    outbox.deliver()
+    monkeypatch.setattr("noria.alerts.sending.digest_alert", broken)
+    assert outbox.deliver(hours=8).sent == 2
+
+
+def test_what_had_to_wait_for_the_server_does_not_disturb_the_night(outbox: Outbox) -> None:
+    def away(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+        raise ConnectionRefusedError("nobody listens")
+
+    outbox.now = NIGHT - timedelta(hours=3)
+    post(failure(), TEAM, QUIET, outbox.workspace)
+    post(failure(severity="critical"), TEAM, QUIET, outbox.workspace)
+    deliver(outbox.workspace, away)
+    assert outbox.deliver(hours=5).sent == 1
+    assert outbox.subjects == ["[Noria CRITICAL] students: the run failed in train: no space left on device"]
+    assert outbox.deliver(hours=6).sent == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"posted_at": "2026-03-02T12:00:00"},
+        {"next_try": "2026-03-02T12:00:00"},
+        {"letter_id": "../../x"},
+        {"parts": ["../../x"]},
+    ],
+)
+def test_a_letter_of_which_no_path_or_time_can_be_made_keeps_nothing_back(
+    outbox: Outbox, change: dict[str, object]
+) -> None:
+    lake = outbox.workspace.lake
+    for why in ("odd", "no space"):
+        post(failure(why=why), TEAM, None, outbox.workspace)
+    path = next(iter(lake.list("outbox/arrived")))
+    lake.create("outbox/waiting/x.json", json.dumps({**json.loads(lake.read(path)), **change}).encode())
+    lake.remove(path)
+    lake.create(
+        "outbox/server.json",
+        b'{"since": "2026-03-02T12:00:00", "tries": 1, "next_try": "2026-03-02T12:00:00", "why": ""}',
+    )
+    assert outbox.deliver().sent == 1
+    assert "outbox/unreadable/x.json" in outbox.left
 
 
 def test_a_file_that_nobody_can_read_keeps_nothing_back(outbox: Outbox) -> None:

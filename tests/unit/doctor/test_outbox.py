@@ -59,11 +59,21 @@ def test_a_server_in_trouble_is_told_with_the_reason(workspace: Workspace) -> No
     )
 
 
+def test_a_mail_that_is_not_taken_is_told_with_the_answer(workspace: Workspace) -> None:
+    post(Alert("students", "failed"), ("full@example.org",), None, workspace)
+    deliver(workspace, lambda _message, to: dict.fromkeys(to, (452, b"mailbox full")))
+    assert check_outbox(workspace.lake, NOON)[:2] == (
+        "warn",
+        "1 mail waits to be sent; one was not taken: 452 mailbox full",
+    )
+
+
 def test_a_mail_that_was_given_up_is_named(workspace: Workspace) -> None:
     post(Alert("students", "failed"), ("gone@example.org",), None, workspace)
     for day in range(REFUSED_TRIES):
         deliver(workspace, lambda _message, to: dict.fromkeys(to, (550, b"no")), NOON + timedelta(hours=day))
-    status, detail, _ = check_outbox(workspace.lake, NOON)
+    status, detail, remedy = check_outbox(workspace.lake, NOON)
     assert status == "warn"
     assert "could not be delivered" in detail
+    assert "to outbox/waiting/" in remedy
     assert "outbox/undeliverable/2026" in detail
