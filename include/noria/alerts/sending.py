@@ -99,7 +99,8 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None],
         return Delivered(trouble=trouble.why)
     done = Delivered()
     due = _bundled(lake, _waiting(lake, now), now)
-    for letter in sorted(due, key=lambda x: (x.setbacks, not x.urgent, x.posted_at)):
+    due.sort(key=lambda x: (x.setbacks, not x.urgent, x.posted_at))
+    for number, letter in enumerate(due):
         if time.monotonic() > end:
             break
         confirm()
@@ -112,6 +113,9 @@ def send_due(lake: Lake, send: Send, now: datetime, confirm: Callable[[], None],
                 continue
             if trouble is None or trouble.why != why:  # said once
                 log.warning("mails wait, because the server cannot be used: %s", why)
+            for other in due[number + 1 :]:  # which are not tried, and grow old all the same
+                if _is_too_old(other, now):
+                    done = done.and_then(_set_back(lake, other, why, now))
             _leave_alone(lake, trouble, letter, now, why)
             return done.and_then(Delivered(trouble=why))
         done = done.and_then(_mark(lake, letter, refused, now))
@@ -166,7 +170,7 @@ def _set_back(lake: Lake, letter: Letter, why: str, now: datetime) -> Delivered:
             "trouble": dict.fromkeys(letter.recipients, why),
         }
     )
-    if now - letter.posted_at >= GIVEN_UP_AFTER:
+    if _is_too_old(letter, now):
         return _keep_some(lake, later, given_up=letter.recipients)
     return _keep_some(lake, later)
 
@@ -209,9 +213,12 @@ def _keep_some(lake: Lake, letter: Letter, given_up: tuple[str, ...] = ()) -> De
 
 def _hopeless(letter: Letter, refused: Refused, now: datetime) -> tuple[str, ...]:
     """Recipients to give up."""
-    too_old = now - letter.posted_at >= GIVEN_UP_AFTER
     too_often = letter.tries >= REFUSED_TRIES
-    return tuple(r for r in letter.recipients if too_old or (too_often and refused[r][0] >= 500))
+    return tuple(r for r in letter.recipients if _is_too_old(letter, now) or (too_often and refused[r][0] >= 500))
+
+
+def _is_too_old(letter: Letter, now: datetime) -> bool:
+    return now - letter.posted_at >= GIVEN_UP_AFTER
 
 
 def _bundled(lake: Lake, waiting: Sequence[Letter], now: datetime) -> list[Letter]:

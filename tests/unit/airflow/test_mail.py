@@ -66,9 +66,8 @@ def test_a_server_that_is_slow_at_each_command_takes_no_more_than_that_of_a_call
     with MailServer(slow_seconds=0.1) as server:
         connect(server.port, monkeypatch)
         team = Alerts(emails=tuple(f"r{number}@example.org" for number in range(10)))
-        begun = time.monotonic()
         assert tell([Alert("students", "failed")], team, workspace).trouble
-        assert time.monotonic() - begun < 0.8, "all recipients would take longer"
+        assert not server.mails, "all recipients would take a second"
     assert list(workspace.lake.list("outbox/waiting"))
 
 

@@ -418,6 +418,18 @@ def test_a_server_that_refuses_who_sends_is_in_trouble_and_its_mails_are_kept_fo
     assert [path.split("/")[1] for path in outbox.left] == ["server.json", "undeliverable"]
 
 
+def test_a_mail_is_kept_for_its_days_also_where_newer_ones_are_tried_before_it(outbox: Outbox) -> None:
+    def away(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
+        raise ConnectionRefusedError("nobody listens")
+
+    for why in "abcdefgh":
+        post(failure(why=f"no column {why}"), TEAM, None, outbox.workspace)
+        deliver(outbox.workspace, away)
+        outbox.now += timedelta(days=1)
+    assert outbox.deliver().sent == 5
+    assert sum("undeliverable" in path for path in outbox.left) == 3
+
+
 def test_a_mail_that_is_too_large_is_no_trouble_of_the_server(outbox: Outbox) -> None:
     def send(_message: EmailMessage, _recipients: Sequence[str]) -> Refused:
         raise smtplib.SMTPSenderRefused(552, b"5.3.4 Message size exceeds fixed limit", "noria@localhost")
