@@ -25,6 +25,7 @@ from noria.errors import BusyError
 from noria.lake.disk import DiskLake
 from noria.pipeline import Alerts
 from noria.workspace import Workspace
+from tests.support.forks import garbage_kept
 from tests.unit.alerts.conftest import Outbox
 
 TEAM = ("team@example.org",)
@@ -69,8 +70,9 @@ def test_500_failures_of_one_cause_by_many_processes_are_one_mail_and_one_digest
     fork = multiprocessing.get_context("fork")
     shares = [(outbox.workspace, outbox.server.port, 50 * worker, 50) for worker in range(10)]
     workers = [fork.Process(target=_post_many, args=share) for share in shares]
-    for worker in workers:
-        worker.start()
+    with garbage_kept():
+        for worker in workers:
+            worker.start()
     for worker in workers:
         worker.join(120)
         assert worker.exitcode == 0
@@ -624,7 +626,8 @@ def test_a_sender_that_is_killed_at_any_step_loses_nothing_and_counts_nothing_tw
         workspace = world.workspace
         killing = Workspace(workspace.settings, KillingLake(workspace.lake, step), clock=workspace.clock)
         sender = fork.Process(target=deliver, args=(killing, world.server.send))
-        sender.start()
+        with garbage_kept():
+            sender.start()
         sender.join(30)
         world.deliver()
         mails = {str(mail["Message-ID"]): mail for mail in world.server.mails}
