@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import pytest
@@ -55,12 +56,13 @@ def test_the_first_goes_out_at_once_and_leaves_only_what_folds_the_next(outbox: 
     assert [path.split("/")[1] for path in outbox.left] == ["causes"]
 
 
-def _post_many(workspace: Workspace, port: int, start: int, count: int) -> None:
+def _post_many(begin: Event, workspace: Workspace, port: int, start: int, count: int) -> None:
     def send(message: EmailMessage, recipients: Sequence[str]) -> Refused:
         message["From"] = "noria@example.org"
         with smtplib.SMTP("127.0.0.1", port, timeout=60) as server:
             return server.send_message(message, to_addrs=list(recipients))
 
+    begin.wait()
     for number in range(start, start + count):
         post(failure(f"run-{number}"), TEAM, None, workspace)
         deliver(workspace, send)
@@ -68,11 +70,13 @@ def _post_many(workspace: Workspace, port: int, start: int, count: int) -> None:
 
 def test_500_failures_of_one_cause_by_many_processes_are_one_mail_and_one_digest(outbox: Outbox) -> None:
     fork = multiprocessing.get_context("fork")
-    shares = [(outbox.workspace, outbox.server.port, 50 * worker, 50) for worker in range(10)]
+    begin = fork.Event()  # when all are forked: the server's thread is at rest until then, and holds no lock
+    shares = [(begin, outbox.workspace, outbox.server.port, 50 * worker, 50) for worker in range(10)]
     workers = [fork.Process(target=_post_many, args=share) for share in shares]
     with garbage_kept():
         for worker in workers:
             worker.start()
+    begin.set()
     for worker in workers:
         worker.join(120)
         assert worker.exitcode == 0
