@@ -24,7 +24,7 @@ UP = (Path(sys.executable).parent / "noria", "up")
 QUIET = {
     # The tests' DAGs do not change, and reading all of them anew every half minute takes a fifth of a processor.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-    # Five looks a second at nothing take another sixteenth.
+    # Nor does it matter here whether a task begins three tenths of a second later.
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
 }
 """Settings of an Airflow that takes less of the processors while it waits."""

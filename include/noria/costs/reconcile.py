@@ -7,43 +7,24 @@ Quantities are brought to one unit first; where that cannot be done the differen
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from noria.costs import focus
+from noria.costs.kinds import COLUMNS as CHARGE_COLUMNS
+from noria.costs.kinds import STORAGE, UNUSED, Cell, Charge, by_kind, capacity, charges_of
 from noria.costs.sheet import PriceSheet
-from noria.costs.sums import COST, CURRENCY, currencies, invoices, of_days, totals, where
-from noria.costs.units import understood
+from noria.costs.sums import CURRENCY, currencies, invoices, of_days, totals, where
 from noria.records import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = (
-    "BillingCurrency",
-    "ChargeCategory",
-    "ChargeClass",
-    "ChargeDescription",
-    "CommitmentDiscountStatus",
-    "ConsumedQuantity",
-    "ConsumedUnit",
-    COST,
-    "PricingQuantity",
-    "PricingUnit",
-    "ServiceCategory",
-    "ServiceName",
-    focus.DAY,
-    focus.ORIGIN,
-    focus.PIPELINE,
-    focus.RUN,
-    focus.STAGE,
-    focus.MACHINE,
-)
+COLUMNS = (*CHARGE_COLUMNS, CURRENCY, focus.RUN, focus.STAGE)
 """What has to be read of both tables."""
 PARTS = {
     "idle": "node time that was paid for and not used by jobs, reserved time too",
@@ -53,17 +34,11 @@ PARTS = {
     "not_invoiced": "metered, and not on the invoice: workers of your own, or charges that are still to come",
     "rest": "charges that nobody meters, corrections, less time than metered, or a quantity that is not understood",
 }
-STORAGE, LOCAL = "storage", "local"
+LOCAL = "local"
 _ZERO = Decimal(0)
 _PLACES = Decimal(1).scaleb(-18)
-_MACHINE_SERVICES = {"synapse": "synapse", "virtual machine": "azureml", "machine learning": "azureml"}
-_NODE_HOURS = ("hour", "vcpu hour")
 _MOST_TAGS = 10
-_QUANTITIES = ("ConsumedQuantity", "PricingQuantity")
-_UNITS = ("ConsumedUnit", "PricingUnit")
-_BESIDE, _UNUSED = "x_Beside", "unused"
-"""Of an invoice's row that is no price of something used: why; else null."""
-_WHOLE = {STORAGE: "storage", _UNUSED: "idle"}
+_WHOLE = {STORAGE: "storage", UNUSED: "idle"}
 """Kinds of which all that is charged is one part of the difference."""
 
 
@@ -168,131 +143,10 @@ def _reconcile(
     elsewhere = charged - set(bills[focus.DAY].unique().to_pylist())
     own = sorted(set(days) - elsewhere)
     ours = of_days(where(ours, CURRENCY, currency), map(date.fromisoformat, own))
-    estimated = list(_charges(ours, sheet))
-    billed = list(_charges(bills, sheet, {charge.kind for charge in estimated}))
+    estimated = list(charges_of(ours, sheet))
+    billed = list(charges_of(bills, sheet, {charge.kind for charge in estimated}))
     books = _Books(currency, own, billed, estimated, sheet)
     return books.closed(others, elsewhere, tuple(_tags(bills, ours)))
-
-
-@dataclass(frozen=True)
-class _Charge:
-    """Rows of one day and of one kind, in one unit."""
-
-    day: str
-    pipeline: str | None
-    kind: str
-    """A machine as the price sheet calls it, storage, or the name of a service."""
-    cost: Decimal
-    quantity: Decimal | None
-    """vCPU hours of a machine, GB months of storage; none where it is not known, 0 of what counts something else."""
-    unit: str | None
-
-
-@dataclass
-class _Cell:
-    """Charges of one kind together."""
-
-    cost: Decimal = _ZERO
-    quantity: Decimal | None = _ZERO
-    charges: int = 0
-
-    def add(self, charge: _Charge) -> None:
-        self.cost += charge.cost
-        self.quantity = None if self.quantity is None or charge.quantity is None else self.quantity + charge.quantity
-        self.charges += 1
-
-    @property
-    def price(self) -> Decimal | None:
-        return self.cost / self.quantity if self.quantity else None
-
-
-def _charges(table: pa.Table, sheet: PriceSheet, used: Collection[str] = ()) -> Iterator[_Charge]:
-    """Rows by day, pipeline and kind; `used` are the machines that jobs were metered on."""
-    left = (COST, *_QUANTITIES, focus.RUN, focus.STAGE, CURRENCY, "ChargeClass", "CommitmentDiscountStatus")
-    keys = [_BESIDE, *(name for name in COLUMNS if name not in left)]
-    for row in totals(_with_beside(table), keys, _QUANTITIES):
-        kind = STORAGE if _is_storage(row) else row[focus.MACHINE] or _machine(row, sheet, used)
-        if row[_BESIDE]:
-            reserved = row[_BESIDE] == _UNUSED and kind in sheet.machines
-            kind = _UNUSED if reserved else kind if kind == STORAGE else _service(row)
-            yield _Charge(row[focus.DAY], row[focus.PIPELINE], kind, row["cost"], None, None)
-            continue
-        quantity, unit = _quantity(row, kind, sheet)
-        if not quantity and unit is None and kind in sheet.machines and row[focus.MACHINE] is None:
-            kind = _service(row) if row["ConsumedUnit"] or row["PricingUnit"] else kind  # no hours, so no node's time
-        yield _Charge(row[focus.DAY], row[focus.PIPELINE], kind, row["cost"], quantity, unit)
-
-
-def _with_beside(table: pa.Table) -> pa.Table:
-    """The rows, with why one is no price of something used: a correction, a reservation that nobody used, no quantity.
-
-    Where no unit is told at all, as the Query API does, a charge without a quantity is as good as any.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    is_ours = pc.is_valid(table[focus.MACHINE])
-    unit = pc.coalesce(*(table[name] for name in _UNITS))
-    quantity = pc.coalesce(*(table[name] for name in _QUANTITIES), pa.scalar(_ZERO, pa.decimal128(38, 18)))
-    cases = {
-        "": is_ours,
-        _UNUSED: pc.equal(table["CommitmentDiscountStatus"], "Unused"),
-        "correction": pc.equal(table["ChargeClass"], "Correction"),
-        "no quantity": pc.and_(pc.not_equal(unit, ""), pc.equal(quantity, pa.scalar(_ZERO, quantity.type))),
-    }
-    found = pc.make_struct(*(pc.fill_null(case, False) for case in cases.values()))
-    return table.append_column(_BESIDE, pc.case_when(found, *(pa.scalar(name) for name in cases)))
-
-
-def _is_storage(row: Mapping[str, Any]) -> bool:
-    return row["ServiceCategory"] == "Storage" or "storage" in (row["ServiceName"] or "").lower()
-
-
-def _service(row: Mapping[str, Any]) -> str:
-    return row["ServiceName"] or row["ServiceCategory"] or "unknown"
-
-
-def _machine(row: Mapping[str, Any], sheet: PriceSheet, used: Collection[str]) -> str:
-    """What an invoiced charge is for, as the price sheet calls it, or else the name of its service.
-
-    Where no size of node is described, or another name for it, a run's own charge is for the one that there is.
-    """
-    service = _service(row)
-    if (row["ChargeCategory"] or "Usage") != "Usage":
-        return f"{service}: {row['ChargeCategory']}"
-    family = next((name for word, name in _MACHINE_SERVICES.items() if word in service.lower()), None)
-    known = [name for name in sheet.machines if name == family or name.startswith(f"{family}/")]
-    described = f" {_plain(row['ChargeDescription'])} "
-    if named := [name for name in known if f" {_plain(name.rpartition('/')[2])} " in described]:
-        return max(named, key=len)
-    candidates = [name for name in known if name in used] or known
-    sure = row[focus.PIPELINE] is not None or not described.strip() or candidates == [family]
-    return candidates[0] if len(candidates) == 1 and sure else service
-
-
-def _plain(text: str | None) -> str:
-    """A node's size as sheets and invoices write it: `Standard_D4s_v3` and `D4s v3` alike."""
-    return " ".join(re.findall(r"[a-z0-9]+", (text or "").lower().replace("standard", "")))
-
-
-def _quantity(row: Mapping[str, Any], kind: str, sheet: PriceSheet) -> tuple[Decimal | None, str | None]:
-    """How much it is in the unit that the price sheet knows for the kind, and the unit that was not understood."""
-    wanted = ("gb month",) if kind == STORAGE else _NODE_HOURS
-    unknown = None
-    for amount, unit in (("ConsumedQuantity", "ConsumedUnit"), ("PricingQuantity", "PricingUnit")):
-        found, value = understood(row[unit]), row[amount]
-        if found is not None and value is not None and found.dimension in wanted:
-            return value * found.size * _vcpus(kind, sheet, found.dimension), None
-        if row[unit] and found is None:
-            unknown = row[unit]
-    # Gigabytes or requests beside a machine's hours are part of what its hours cost.
-    return (None, unknown) if unknown or not (row["ConsumedUnit"] or row["PricingUnit"]) else (_ZERO, None)
-
-
-def _vcpus(kind: str, sheet: PriceSheet, dimension: str) -> int:
-    """vCPUs of a node, where its hours are hours of the node."""
-    machine = sheet.machines.get(kind)
-    return machine.vcpus if machine is not None and machine.vcpus and dimension == "hour" else 1
 
 
 _Lines = dict[tuple[str, str | None], dict[str, Decimal]]
@@ -305,8 +159,8 @@ class _Books:
     currency: str
     days: Sequence[str]
     """Those that have an invoice, in their order."""
-    invoiced: Sequence[_Charge]
-    estimated: Sequence[_Charge]
+    invoiced: Sequence[Charge]
+    estimated: Sequence[Charge]
     sheet: PriceSheet
     lines: _Lines = field(default_factory=lambda: defaultdict(lambda: defaultdict(Decimal)))
     """Day and pipeline -> estimate, invoice, and each part."""
@@ -357,8 +211,8 @@ class _Books:
         self.notes[text] = None
 
     def _match(self, day: str) -> None:
-        ours = _cells(c for c in self.estimated if c.day == day)
-        theirs = _cells(c for c in self.invoiced if c.day == day)
+        ours = by_kind(c for c in self.estimated if c.day == day)
+        theirs = by_kind(c for c in self.invoiced if c.day == day)
         for (pipeline, kind), cell in list(ours.items()):
             if kind == STORAGE:
                 self._add(day, pipeline, "storage", -cell.cost)
@@ -381,13 +235,13 @@ class _Books:
             if cell.cost:
                 self._note(f"What was metered on {kind} is not on the invoice of every day.")
 
-    def _shared(self, day: str, kind: str, cell: _Cell, ours: dict[tuple[str | None, str], _Cell]) -> None:
+    def _shared(self, day: str, kind: str, cell: Cell, ours: dict[tuple[str | None, str], Cell]) -> None:
         """A machine's charges without a tag: what jobs were metered to use of it is theirs, the rest of it was idle."""
         users = {key: ours.pop(key) for key in list(ours) if key[1] == kind}
         if not users:
             self._add(day, None, "unlabelled", cell.cost)
             return
-        together = _Cell(quantity=_ZERO)
+        together = Cell(quantity=_ZERO)
         for (pipeline, _), used in users.items():
             self._add(day, pipeline, "unlabelled", -used.cost)
             together.cost += used.cost
@@ -396,7 +250,7 @@ class _Books:
         self._add(day, None, "unlabelled", together.cost)
         self._split(day, None, kind, together, cell)
 
-    def _split(self, day: str, pipeline: str | None, kind: str, ours: _Cell, theirs: _Cell) -> None:
+    def _split(self, day: str, pipeline: str | None, kind: str, ours: Cell, theirs: Cell) -> None:
         """The same machine on both sides: another price for the same time, and time beyond it."""
         difference = theirs.cost - ours.cost
         if ours.price is None or theirs.price is None:
@@ -434,7 +288,7 @@ class _Books:
             )
 
     def _prices(self) -> Iterator[PriceError]:
-        kept, billed = _capacity(self.estimated), _capacity(self.invoiced)
+        kept, billed = capacity(self.estimated), capacity(self.invoiced)
         if kept.price is not None and billed.price is not None:
             self._measure(STORAGE, kept.quantity or _ZERO, kept.price, billed.price)
         for kind, (quantity, ours, theirs) in sorted(self.measured.items()):
@@ -462,22 +316,6 @@ def _tags(bills: pa.Table, ours: pa.Table) -> Iterator[Tagged]:
                 sums[row[column]][side] += row["cost"]
         lines = [Tagged(tag=f"noria:{tag}", value=v, estimate=a, invoice=b) for v, (a, b) in sums.items()]
         yield from sorted(lines, key=lambda t: -abs(t.invoice - t.estimate))[:_MOST_TAGS]
-
-
-def _capacity(charges: Iterable[_Charge]) -> _Cell:
-    """What is kept, without the requests to it."""
-    together = _Cell()
-    for charge in charges:
-        if charge.kind == STORAGE and charge.quantity:
-            together.add(charge)
-    return together
-
-
-def _cells(charges: Iterable[_Charge]) -> dict[tuple[str | None, str], _Cell]:
-    cells: dict[tuple[str | None, str], _Cell] = defaultdict(_Cell)
-    for charge in charges:
-        cells[charge.pipeline, charge.kind].add(charge)
-    return dict(cells)
 
 
 def _rounded(price: Decimal) -> Decimal:
